@@ -1,0 +1,2 @@
+//! The board's side.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,1 @@
+//! Control block, epochs and bring-up.

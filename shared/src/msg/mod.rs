@@ -1,0 +1,1 @@
+//! virtio-msg messages and channels.
