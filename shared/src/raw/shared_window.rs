@@ -132,7 +132,7 @@ mod wide {
 
 #[cfg(not(target_has_atomic = "64"))]
 mod wide {
-    use super::{load32, store32};
+    use super::load32;
 
     /// # Safety
     /// `at` is mapped and aligned to 8 bytes.
