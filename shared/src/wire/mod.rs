@@ -6,5 +6,6 @@
 //! table pins every number.
 
 mod le;
+pub mod net;
 
 pub use le::{Le16, Le32, Le64};
