@@ -1,1 +1,4 @@
 //! The host's side.
+
+pub mod bus;
+pub mod raw;

@@ -1,0 +1,140 @@
+//! Why a bus could not do what was asked.
+
+use std::{fmt, io};
+
+use shared::address::BusAddress;
+
+/// Why a bus could not do what was asked. The texts are for the person who
+/// runs the program.
+#[derive(Debug)]
+pub enum BusError {
+    /// The board has no such BAR, or it is no memory.
+    NoBar {
+        /// The BAR asked for.
+        index: u8,
+    },
+    /// The board has fewer interrupt vectors.
+    NoVector {
+        /// The vector asked for, from 0.
+        vector: u16,
+        /// How many there are.
+        count: u16,
+    },
+    /// A doorbell register that is not there or that this bus cannot store to.
+    BadDoorbell {
+        /// The doorbell asked for.
+        index: u32,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A length that is zero or no multiple of the page size.
+    BadLength {
+        /// The length asked for, in bytes.
+        len: u64,
+        /// The page size, in bytes.
+        page: u64,
+    },
+    /// No free range of bus addresses is left below what both sides reach.
+    NoAddressSpace {
+        /// The length asked for, in bytes.
+        len: u64,
+        /// Address bits that the bus and the board reach.
+        address_bits: u8,
+    },
+    /// More host memory than may be shared.
+    NoHostMemory {
+        /// The length asked for, in bytes.
+        len: u64,
+        /// What is left, in bytes.
+        available: u64,
+    },
+    /// The range is not (wholly) memory that the host shared.
+    NotShared {
+        /// First bus address.
+        address: BusAddress,
+        /// Bytes.
+        len: u64,
+    },
+    /// The range leaves the board's own BAR memory.
+    OutsideBar {
+        /// First byte, from the start of the BAR.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The board's outbound windows cannot reach a range in this way.
+    OutboundLimit {
+        /// First bus address.
+        address: BusAddress,
+        /// Bytes.
+        len: u64,
+        /// Which limit.
+        reason: &'static str,
+    },
+    /// Only the simulator's instrument mode can do this.
+    NotInstrument {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// The operating system refused.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Its answer.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBar { index } => write!(
+                f,
+                "the board has no memory at BAR {index}; its control block and its PCI header disagree"
+            ),
+            Self::NoVector { vector, count } => write!(
+                f,
+                "interrupt vector {vector} does not exist: the board has {count} (numbered from 0)"
+            ),
+            Self::BadDoorbell { index, reason } => {
+                write!(f, "doorbell {index} cannot be used: {reason}")
+            }
+            Self::BadLength { len, page } => write!(
+                f,
+                "{len} bytes cannot be shared: the length must be a multiple of {page}, and not 0"
+            ),
+            Self::NoAddressSpace { len, address_bits } => write!(
+                f,
+                "no free bus addresses for {len} bytes within the {address_bits} address bits that \
+                 bus and board reach; use a smaller buffer pool"
+            ),
+            Self::NoHostMemory { len, available } => write!(
+                f,
+                "{len} bytes of host memory cannot be shared: {available} are left; use a smaller \
+                 buffer pool"
+            ),
+            Self::NotShared { address, len } => {
+                write!(f, "{len} bytes at {address:?} are not memory that the host shares")
+            }
+            Self::OutsideBar { offset, len } => {
+                write!(f, "{len} bytes at offset {offset:#x} leave the board's BAR memory")
+            }
+            Self::OutboundLimit { address, len, reason } => {
+                write!(f, "the board cannot reach {len} bytes at {address:?}: {reason}")
+            }
+            Self::NotInstrument { what } => {
+                write!(f, "{what} needs the simulated bus in instrument mode")
+            }
+            Self::System { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BusError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

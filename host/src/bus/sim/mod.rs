@@ -1,0 +1,179 @@
+//! The simulated PCIe bus: an instrument with two faces.
+
+mod access;
+mod bill;
+mod board_port;
+mod core;
+mod counted;
+mod faults;
+mod host_port;
+mod machine;
+mod memory;
+mod meter;
+mod options;
+mod schedule;
+mod window;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+use shared::region::Rights;
+
+pub use access::{Access, AccessKind, Initiator, Plane, Side};
+pub use bill::{Accesses, Bill, Counts};
+pub use board_port::SimBoardPort;
+pub use faults::{Fault, FaultHook};
+pub use host_port::{DOORBELL_BAR, DOORBELL_STRIDE, SimDoorbell, SimHostPort, SimInterrupt};
+pub use options::{BrokenOrder, Instrument, Mode, OutboundLimits, SimOptions};
+pub use schedule::Profile;
+pub use window::SimWindow;
+
+use self::core::{BoardState, Core, Engine, lock};
+use super::{BusError, DoorbellLayout};
+use crate::raw::SharedMemory;
+use counted::Signals;
+use machine::Machine;
+use memory::{Directory, Memory};
+use meter::Meter;
+
+/// A host and a board joined by a simulated bus. Clones are the same bus.
+#[derive(Clone, Debug)]
+pub struct SimBus {
+    core: Arc<Core>,
+}
+
+impl SimBus {
+    /// Makes a bus; all memory is zero.
+    ///
+    /// # Errors
+    /// [`BusError::System`] where the kernel gives no memory or eventfds.
+    pub fn new(options: SimOptions) -> Result<Self, BusError> {
+        let options = SimOptions {
+            vectors: options.vectors.min(64),
+            doorbells: options.doorbells.min(64),
+            ..options
+        };
+        let len = options.bar_len;
+        let board = Arc::new(BoardState::default());
+        let meter = Arc::new(Meter::new(options.bar_32_bit));
+        let bytes = usize::try_from(len).map_err(|_| too_long())?;
+        let bar = |id, ram| {
+            Arc::new(Memory {
+                id,
+                home: Side::Board,
+                base: 0,
+                len,
+                rights: Rights::READ_WRITE,
+                link_len: options.bar_link_len,
+                live: AtomicBool::new(true),
+                ram,
+            })
+        };
+        let (engine, bar) = match options.mode {
+            Mode::Instrument(settings) => {
+                let mut machine = Machine::new(settings, Arc::clone(&board), Arc::clone(&meter));
+                let bar = machine.add_memory(bytes, |id| bar(id, None));
+                (Engine::Instrument(Arc::new(Mutex::new(machine))), bar)
+            }
+            Mode::Counted => {
+                let what = "setting up the simulated board";
+                let system = |error| BusError::System { what, error };
+                let signals = Signals::new(options.vectors).map_err(system)?;
+                let memory = SharedMemory::new(bytes).map_err(system)?;
+                (Engine::Counted(signals), bar(0, Some(memory.window())))
+            }
+        };
+        Ok(Self {
+            core: Arc::new(Core {
+                options,
+                bar,
+                directory: Mutex::new(Directory::default()),
+                outbound_open: AtomicU16::new(0),
+                board,
+                meter,
+                engine,
+            }),
+        })
+    }
+
+    /// The host's face.
+    #[must_use]
+    pub fn host(&self) -> SimHostPort {
+        SimHostPort::new(Arc::clone(&self.core))
+    }
+
+    /// The board's face.
+    #[must_use]
+    pub fn board(&self) -> SimBoardPort {
+        SimBoardPort::new(Arc::clone(&self.core))
+    }
+
+    /// What the board's control block would say of its doorbells.
+    #[must_use]
+    pub fn doorbells(&self) -> DoorbellLayout {
+        let (bar, stride) = (DOORBELL_BAR, DOORBELL_STRIDE);
+        DoorbellLayout { bar, offset: 0, stride, width: 4, value: 1 }
+    }
+
+    /// What the bus has been asked to do so far.
+    #[must_use]
+    pub fn bill(&self) -> Bill {
+        self.core.meter.bill()
+    }
+
+    fn machine(&self) -> Option<&Mutex<Machine>> {
+        match &self.core.engine {
+            Engine::Instrument(machine) => Some(machine),
+            Engine::Counted(_) => None,
+        }
+    }
+
+    /// Lets `steps` steps of the schedule pass: stores leave their buffers,
+    /// posted writes arrive. Nothing in counted mode.
+    pub fn run(&self, steps: u64) {
+        if let Some(machine) = self.machine() {
+            lock(machine).run(steps);
+        }
+    }
+
+    /// Tells the bus the time, which fault hooks see, and runs one step.
+    pub fn tick(&self, now: u64) {
+        if let Some(machine) = self.machine() {
+            lock(machine).tick(now);
+        }
+    }
+
+    /// Lets everything that is under way arrive, what faults delay included.
+    pub fn settle(&self) {
+        if let Some(machine) = self.machine() {
+            lock(machine).settle();
+        }
+    }
+
+    /// Puts a fault hook in, or takes it out.
+    ///
+    /// # Errors
+    /// [`BusError::NotInstrument`] in counted mode.
+    pub fn set_faults(&self, hook: Option<Box<dyn FaultHook>>) -> Result<(), BusError> {
+        let machine = self.machine().ok_or(BusError::NotInstrument { what: "fault injection" })?;
+        lock(machine).set_hook(hook);
+        Ok(())
+    }
+
+    /// From here on the board answers all ones and sends nothing. What it had
+    /// on the bus before still arrives.
+    pub fn kill_board(&self) {
+        self.core.board.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// The board answers again, its memory as it was.
+    pub fn revive_board(&self) {
+        self.core.board.dead.store(false, Ordering::Relaxed);
+    }
+}
+
+fn too_long() -> BusError {
+    let what = "setting up the simulated board";
+    BusError::System { what, error: io::Error::from(io::ErrorKind::OutOfMemory) }
+}

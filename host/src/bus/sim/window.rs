@@ -1,0 +1,234 @@
+//! A window of the simulated bus, in both modes.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use memmap2::MmapRaw;
+use shared::raw::RamWindow;
+use shared::region::Rights;
+use shared::window::{Barrier, Window, Word, fits};
+
+use super::access::{Initiator, Side};
+use super::core::{Core, Engine, lock};
+use super::machine::Machine;
+use super::memory::Memory;
+use super::meter::Metered;
+use crate::bus::KernelMemory;
+
+/// Memory as one initiator sees it. What a store does, and when, is the mode's
+/// business; who may reach what is decided here.
+#[derive(Clone, Debug)]
+pub struct SimWindow {
+    core: Arc<Core>,
+    who: Initiator,
+    memory: Arc<Memory>,
+    /// Offset of this window in the memory.
+    start: u64,
+    len: u64,
+    backing: Backing,
+    /// Held by the board's outbound windows: how many are open.
+    _slot: Option<Arc<Slot>>,
+}
+
+/// Where the bytes are.
+#[derive(Clone)]
+enum Backing {
+    Instrument(Arc<Mutex<Machine>>),
+    /// The stretch itself.
+    Counted(RamWindow<Arc<MmapRaw>>),
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instrument(_) => "instrument",
+            Self::Counted(_) => "counted",
+        })
+    }
+}
+
+/// One of the board's outbound windows, closed when the last handle goes.
+#[derive(Debug)]
+pub(super) struct Slot(pub(super) Arc<Core>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.outbound_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl SimWindow {
+    pub(super) fn new(
+        core: &Arc<Core>,
+        who: Initiator,
+        memory: Arc<Memory>,
+        start: u64,
+        len: u64,
+        slot: Option<Slot>,
+    ) -> Option<Self> {
+        if !fits(memory.len, start, len) {
+            return None;
+        }
+        let backing = match (&memory.ram, &core.engine) {
+            (Some(ram), _) => Backing::Counted(ram.part(start, len)?),
+            (None, Engine::Instrument(machine)) => Backing::Instrument(Arc::clone(machine)),
+            (None, Engine::Counted(_)) => return None,
+        };
+        let core = Arc::clone(core);
+        Some(Self { core, who, memory, start, len, backing, _slot: slot.map(Arc::new) })
+    }
+
+    /// Who accesses through this window.
+    #[must_use]
+    pub fn initiator(&self) -> Initiator {
+        self.who
+    }
+
+    /// Whether its accesses cross the bus.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.who.home() != self.memory.home
+    }
+
+    /// The offset in the memory, if the access fits.
+    #[inline]
+    fn at(&self, offset: u64, len: u64, align: u64) -> Option<u64> {
+        (fits(self.len, offset, len) && offset.is_multiple_of(align)).then(|| self.start + offset)
+    }
+}
+
+impl SimWindow {
+    fn metered(&self, at: u64, len: u64) -> Metered {
+        let plane = self.memory.plane(at);
+        let remote = self.is_remote();
+        Metered { who: self.who, plane, remote, memory: self.memory.id, at, len }
+    }
+
+    /// Whether a u64 crosses the bus as two 32-bit stores.
+    fn splits(&self) -> bool {
+        self.core.options.bar_32_bit && self.memory.home == Side::Board && self.is_remote()
+    }
+
+    fn store_word(&self, offset: u64, len: u64, value: u64) {
+        let at = self.start + offset;
+        self.core.meter.store(self.metered(at, len));
+        match &self.backing {
+            Backing::Instrument(machine) => {
+                lock(machine).store(self.who, &self.memory, at, usize_of(len), value);
+            }
+            Backing::Counted(ram) => {
+                if self.gets_through(Rights::WRITE) {
+                    match len {
+                        8 => ram.store(offset, value),
+                        _ => ram.store(offset, u32::from_u64(value)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn gets_through(&self, right: Rights) -> bool {
+        !self.is_remote() || self.core.reaches(&self.memory, right)
+    }
+}
+
+pub(super) fn usize_of(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+impl Window for SimWindow {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn load<T: Word>(&self, offset: u64) -> T {
+        let Some(at) = self.at(offset, T::BYTES, T::BYTES) else {
+            return T::ALL_ONES;
+        };
+        self.core.meter.load(self.metered(at, T::BYTES));
+        match &self.backing {
+            Backing::Instrument(machine) => {
+                let len = usize_of(T::BYTES);
+                T::from_u64(lock(machine).load(self.who, &self.memory, at, len))
+            }
+            Backing::Counted(ram) if self.gets_through(Rights::READ) => ram.load(offset),
+            Backing::Counted(_) => T::ALL_ONES,
+        }
+    }
+
+    fn store<T: Word>(&self, offset: u64, value: T) {
+        if self.at(offset, T::BYTES, T::BYTES).is_none() {
+            return;
+        }
+        let value = value.to_u64();
+        if T::BYTES == 8 && self.splits() {
+            self.store_word(offset, 4, value & u64::from(u32::MAX));
+            self.store_word(offset + 4, 4, value >> 32);
+        } else {
+            self.store_word(offset, T::BYTES, value);
+        }
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) {
+        let Some(at) = self.at(offset, into.len() as u64, 1) else {
+            into.fill(0xFF);
+            return;
+        };
+        self.core.meter.payload_load(self.metered(at, into.len() as u64));
+        match &self.backing {
+            Backing::Instrument(machine) => lock(machine).read(self.who, &self.memory, at, into),
+            Backing::Counted(ram) if self.gets_through(Rights::READ) => ram.read(offset, into),
+            Backing::Counted(_) => into.fill(0xFF),
+        }
+    }
+
+    fn write(&self, offset: u64, from: &[u8]) {
+        let Some(at) = self.at(offset, from.len() as u64, 1) else {
+            return;
+        };
+        self.core.meter.payload_store(self.metered(at, from.len() as u64));
+        match &self.backing {
+            Backing::Instrument(machine) => lock(machine).write(self.who, &self.memory, at, from),
+            Backing::Counted(ram) => {
+                if self.gets_through(Rights::WRITE) {
+                    ram.write(offset, from);
+                }
+            }
+        }
+    }
+
+    fn barrier(&self, barrier: Barrier) {
+        if barrier != Barrier::Read {
+            self.core.meter.close(self.who);
+        }
+        match &self.backing {
+            Backing::Instrument(machine) => lock(machine).barrier(self.who, barrier),
+            Backing::Counted(ram) => ram.barrier(barrier),
+        }
+    }
+
+    fn part(&self, offset: u64, len: u64) -> Option<Self> {
+        if !fits(self.len, offset, len) || !offset.is_multiple_of(8) {
+            return None;
+        }
+        let backing = match &self.backing {
+            Backing::Instrument(machine) => Backing::Instrument(Arc::clone(machine)),
+            Backing::Counted(ram) => Backing::Counted(ram.part(offset, len)?),
+        };
+        Some(Self { start: self.start + offset, len, backing, ..self.clone() })
+    }
+}
+
+impl KernelMemory for SimWindow {
+    /// In counted mode, for the host's windows of host memory.
+    fn kernel_pointer(&self, offset: u64, len: usize) -> Option<*mut u8> {
+        match &self.backing {
+            Backing::Counted(ram) if self.memory.home == Side::Host && !self.is_remote() => {
+                let offset = usize::try_from(self.at(offset, len as u64, 1)? - self.start).ok()?;
+                Some(ram.as_ptr().wrapping_add(offset))
+            }
+            _ => None,
+        }
+    }
+}
