@@ -7,5 +7,6 @@
 
 mod le;
 pub mod net;
+pub mod virtq;
 
 pub use le::{Le16, Le32, Le64};

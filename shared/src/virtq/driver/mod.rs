@@ -1,0 +1,232 @@
+//! The driver side: makes buffers available, takes them back.
+
+mod add;
+mod take;
+
+pub use add::AddError;
+pub use take::Completion;
+
+use super::handshake::{Handshake, RingWords};
+use super::layout::{AVAIL_INDEX, avail_event, avail_pair, descriptor_address, descriptor_tail};
+use super::layout::{index_word, used_event, used_id, used_is_wide, used_len};
+use super::slots::Slots;
+use super::{Parts, QueueStats, RingOptions, SetupError, check_parts};
+use crate::fault::PeerFault;
+use crate::window::{Barrier, Window};
+
+/// What the driver side remembers of a descriptor, and of the avail entry and
+/// the buffer of the same number.
+#[derive(Clone, Debug, Default)]
+pub struct DriverSlot {
+    /// Shadow of the descriptor's halves.
+    address: u64,
+    tail: u64,
+    /// Of the buffer whose head this is: device-writable bytes, descriptors
+    /// (0: none in flight), and the avail index that it was added at.
+    writable: u32,
+    count: u16,
+    position: u16,
+    /// Shadow of the avail entry.
+    entry: u16,
+    /// The descriptor that follows in the chain or in the free list
+    /// (out-of-order queues only).
+    link: u16,
+}
+
+/// The driver side of a queue. `S` stores one [`DriverSlot`] a descriptor.
+///
+/// Its calls in a loop that never misses a wake-up: [`take`](Self::take) until
+/// `None`, [`add`](Self::add), [`publish`](Self::publish); then, to go on
+/// polling, [`park`](Self::park); to sleep, drain the wake-up latch,
+/// [`arm`](Self::arm), and sleep only if that said so.
+#[derive(Debug)]
+pub struct DriverQueue<D, A, U, S> {
+    parts: Parts<D, A, U>,
+    slots: Slots<S, DriverSlot>,
+    handshake: Handshake,
+    in_order: bool,
+    /// Used entries are single 64-bit words.
+    wide: bool,
+    /// Index of the next buffer to add; published up to `handshake.published()`.
+    added: u16,
+    /// Index of the next buffer to take back.
+    taken: u16,
+    /// Free descriptors, and the first of them.
+    free: u16,
+    next: u16,
+    /// In order: the end of the batch that is being taken, and its last `len`.
+    batch_end: u16,
+    batch_len: u32,
+    broken: Option<PeerFault>,
+}
+
+impl<D, A, U, S> DriverQueue<D, A, U, S>
+where
+    D: Window,
+    A: Window,
+    U: Window,
+    S: AsRef<[DriverSlot]> + AsMut<[DriverSlot]>,
+{
+    /// Brings the three parts to their first state (docs/protocol-rings.md,
+    /// "Rings"). Only then is the device told of the queue.
+    ///
+    /// # Errors
+    /// [`SetupError`] if windows or records are too short.
+    pub fn new(parts: Parts<D, A, U>, slots: S, options: RingOptions) -> Result<Self, SetupError> {
+        let (size, used_at) = (options.size, parts.used_at);
+        check_parts(&parts, size)?;
+        let mut slots = Slots::<S, DriverSlot>::new(slots, size)?;
+        for index in 0..size.get() {
+            parts.descriptors.store(descriptor_address(index), 0_u64);
+            parts.descriptors.store(descriptor_tail(index), 0_u64);
+            parts.used.store(used_id(used_at, index), 0_u32);
+            parts.used.store(used_len(used_at, index), 0_u32);
+            let slot = slots.get_mut(index);
+            slot.link = index.wrapping_add(1);
+            slot.entry = if options.in_order { index } else { 0 };
+        }
+        for even in (0..size.get()).step_by(2) {
+            let (low, high) = (slots.get(even).entry, slots.get(even + 1).entry);
+            parts.avail.store(avail_pair(even), index_word(low, high));
+        }
+        let mine = RingWords { index: AVAIL_INDEX, event: used_event(size) };
+        let theirs = RingWords { index: used_at, event: avail_event(used_at, size) };
+        parts.avail.store(mine.event, 0_u32);
+        parts.avail.store(mine.index, 0_u32);
+        parts.used.store(theirs.event, 0_u32);
+        parts.used.store(theirs.index, 0_u32);
+        // A, B: whatever tells the device of the queue comes behind all this.
+        parts.descriptors.barrier(Barrier::Write);
+        parts.avail.barrier(Barrier::Write);
+        parts.used.barrier(Barrier::Write);
+        Ok(Self {
+            parts,
+            slots,
+            handshake: Handshake::new(options, mine, theirs),
+            in_order: options.in_order,
+            wide: used_is_wide(used_at),
+            added: 0,
+            taken: 0,
+            free: size.get(),
+            next: 0,
+            batch_end: 0,
+            batch_len: 0,
+            broken: None,
+        })
+    }
+
+    /// Entries.
+    #[inline(always)]
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.handshake.options().size.get()
+    }
+
+    /// Descriptors that are free.
+    #[inline(always)]
+    #[must_use]
+    pub fn free(&self) -> u16 {
+        self.free
+    }
+
+    /// Descriptors of buffers that were added and not taken back.
+    #[inline(always)]
+    #[must_use]
+    pub fn in_flight(&self) -> u16 {
+        self.size() - self.free
+    }
+
+    /// The head that the next [`add`](Self::add) will use, so that a caller
+    /// can bind a buffer to each head (R5: then no address is written again).
+    #[inline(always)]
+    #[must_use]
+    pub fn next_head(&self) -> Option<u16> {
+        if self.free > 0 { Some(self.next) } else { None }
+    }
+
+    /// Looks at used.idx: buffers that [`take`](Self::take) would return now.
+    ///
+    /// # Errors
+    /// The fault; the queue is broken then.
+    #[inline(always)]
+    pub fn pending(&mut self) -> Result<u16, PeerFault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
+        }
+        let word = self.parts.used.load(self.parts.used_at);
+        match self.look(word) {
+            Ok(_) => Ok(self.handshake.seen().wrapping_sub(self.taken)),
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    /// Publishes all buffers added since the last call, as one batch. True:
+    /// ring the doorbell.
+    #[inline(always)]
+    #[must_use = "a doorbell that is not rung leaves the device asleep"]
+    pub fn publish(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        self.handshake.publish(&self.parts.avail, &self.parts.used, self.added)
+    }
+
+    /// Awake: keeps the device from sending notifications. Cheap enough for
+    /// every round of a polling loop.
+    #[inline(always)]
+    pub fn park(&mut self) {
+        if self.broken.is_none() {
+            self.handshake.park(&self.parts.avail);
+        }
+    }
+
+    /// Asks for a notification and looks once more (R4's sleeper). True:
+    /// nothing is there, the caller may sleep. Drain the wake-up latch and
+    /// publish first, and call this again after *every* wake-up.
+    ///
+    /// # Errors
+    /// The fault, if what the look found is one.
+    pub fn arm(&mut self) -> Result<bool, PeerFault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
+        }
+        if self.taken != self.handshake.seen() {
+            return Ok(false);
+        }
+        let word = self.handshake.arm_and_look(&self.parts.avail, &self.parts.used);
+        match self.look(word) {
+            Ok(found) => Ok(!found),
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    /// The fault that broke the queue, if one did.
+    #[must_use]
+    pub fn fault(&self) -> Option<PeerFault> {
+        self.broken
+    }
+
+    /// Breaks the queue for a fault that was found outside it, such as a
+    /// `num_buffers` that does not fit.
+    pub fn break_with(&mut self, fault: PeerFault) {
+        self.fail(fault);
+    }
+
+    /// What was counted since the set-up.
+    #[must_use]
+    pub fn stats(&self) -> QueueStats {
+        self.handshake.stats
+    }
+
+    /// Gives windows and records back, for a new set-up.
+    #[must_use]
+    pub fn into_parts(self) -> (Parts<D, A, U>, S) {
+        (self.parts, self.slots.into_storage())
+    }
+
+    /// Remembers the fault: the queue is broken from now on.
+    #[cold]
+    fn fail(&mut self, fault: PeerFault) -> PeerFault {
+        *self.broken.get_or_insert(fault)
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of both sides of a queue.
+
+mod rig;
+mod traffic;
