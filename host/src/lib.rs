@@ -1,4 +1,5 @@
 //! The host's side.
 
 pub mod bus;
+pub mod net;
 pub mod raw;

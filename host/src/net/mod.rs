@@ -1,0 +1,21 @@
+//! Network frames: where they come from, what they may ask for, and the check
+//! of everything that a board sends before the kernel sees it.
+//!
+//! Guarantee: nothing here panics or loops on a frame's say, and a frame that
+//! passes [`Sanitizer::check`] reaches the kernel with a header made from our
+//! own reading of it, never with the board's.
+
+mod check;
+mod fault;
+mod offload;
+mod outbound;
+mod parse;
+mod port;
+mod sanitize;
+
+pub use check::CHECKED_BYTES;
+pub use fault::{FaultCounts, FrameFault};
+pub use offload::Offloads;
+pub use outbound::OutboundHeader;
+pub use port::{DropCause, FramePort, PortError, Sent};
+pub use sanitize::{Checked, Rules, Sanitizer};
