@@ -5,8 +5,10 @@
 //! window, or codes bytes that it already copied to private memory. A test
 //! table pins every number.
 
+pub mod features;
 mod le;
 pub mod net;
+pub mod status;
 pub mod virtq;
 
 pub use le::{Le16, Le32, Le64};
