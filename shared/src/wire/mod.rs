@@ -10,5 +10,9 @@ mod le;
 pub mod net;
 pub mod status;
 pub mod virtq;
+pub mod amp;
+pub mod control;
+mod le;
+pub mod msg;
 
 pub use le::{Le16, Le32, Le64};
