@@ -5,6 +5,8 @@ use crate::address::BusAddress;
 use crate::msg::DeviceInfo;
 use crate::region::Rights;
 use crate::window::Window;
+use crate::wire::features::Features;
+use crate::wire::status::DeviceStatus;
 
 use super::control::BarLengths;
 use super::description::{BoardDescription, BoardRegion, Epoch};
@@ -71,9 +73,9 @@ pub struct DeviceFacts<'a> {
     /// What it is.
     pub info: DeviceInfo,
     /// What it offers.
-    pub offered: u128,
-    /// What was accepted; 0 before features are chosen.
-    pub accepted: u128,
+    pub offered: Features,
+    /// What was accepted; none before features are chosen.
+    pub accepted: Features,
     /// Config space; empty before it was read.
     pub config: &'a [u8],
     /// The largest size of each queue; empty before they were asked.
@@ -89,7 +91,7 @@ pub enum LinkEvent {
         /// Device number.
         device: u16,
         /// Its status.
-        status: u32,
+        status: DeviceStatus,
     },
     /// A device needs a reset: end the session and attach again.
     NeedsReset {
@@ -235,7 +237,7 @@ impl<W: Window + Clone> HostLink<W> {
     ///
     /// # Errors
     /// If they are not a subset of those offered, or lack a required one.
-    pub fn supply_features(&mut self, accepted: u128) -> Result<(), Refusal> {
+    pub fn supply_features(&mut self, accepted: Features) -> Result<(), Refusal> {
         let _ = accepted;
         Ok(())
     }

@@ -4,6 +4,8 @@ use core::fmt;
 
 use crate::fault::PeerFault;
 use crate::msg::{Kind, ResultCode};
+use crate::wire::features::Features;
+use crate::wire::status::DeviceStatus;
 
 use super::control::ControlError;
 use super::words::LinkLoss;
@@ -145,14 +147,14 @@ pub enum Reason {
         /// Device number.
         device: u16,
         /// The bits that are not there.
-        missing: u128,
+        missing: Features,
     },
     /// The caller chose features that were not offered, or left required ones out.
     FeatureChoice {
         /// Device number.
         device: u16,
         /// The bits that are wrong.
-        wrong: u128,
+        wrong: Features,
     },
     /// The device did not take FEATURES_OK.
     FeaturesRefused {
@@ -164,9 +166,9 @@ pub enum Reason {
         /// Device number.
         device: u16,
         /// What was written.
-        wanted: u32,
+        wanted: DeviceStatus,
         /// What is there.
-        found: u32,
+        found: DeviceStatus,
     },
     /// Config space kept changing while it was read.
     ConfigUnstable {
@@ -307,11 +309,11 @@ impl fmt::Display for Reason {
             ),
             Self::FeaturesMissing { device, missing } => write!(
                 f,
-                "device {device} does not offer required features {missing:#x} (VERSION_1, ACCESS_PLATFORM, ORDER_PLATFORM); update its firmware"
+                "device {device} does not offer required features {missing}; update its firmware"
             ),
             Self::FeatureChoice { device, wrong } => write!(
                 f,
-                "the feature choice for device {device} is wrong in bits {wrong:#x}: not offered, or required and left out; correct the feature mask"
+                "the feature choice for device {device} is wrong in {wrong}: not offered, or required and left out; correct the feature mask"
             ),
             Self::FeaturesRefused { device } => {
                 write!(
@@ -321,7 +323,7 @@ impl fmt::Display for Reason {
             }
             Self::Status { device, wanted, found } => write!(
                 f,
-                "device {device} has status {found:#x} where {wanted:#x} was written; reset the board"
+                "device {device} has status \"{found}\" where \"{wanted}\" was written; reset the board"
             ),
             Self::ConfigUnstable { device } => {
                 write!(f, "the config space of device {device} kept changing while it was read")

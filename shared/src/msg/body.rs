@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::address::BusAddress;
+use crate::wire::features::Features;
 use crate::wire::msg::{CONFIG_DATA_MAX, FEATURE_WORDS_MAX, PAYLOAD_MAX};
 
 use super::kind::Kind;
@@ -137,16 +138,15 @@ pub struct FeatureWords {
 }
 
 impl FeatureWords {
-    /// Words `first` to `first + count` of `features`; words past 128 bits are
-    /// 0. `count` is cut to what a message holds.
+    /// Words `first` to `first + count` of `features`; `count` is cut to what
+    /// a message holds.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "takes a 32-bit word out")]
-    pub fn of(features: u128, first: u32, count: u32) -> Self {
-        let count = count.min(FEATURE_WORDS_MAX as u32);
+    pub fn of(features: Features, first: u32, count: u32) -> Self {
+        let most = u32::try_from(FEATURE_WORDS_MAX).unwrap_or(u32::MAX);
+        let count = count.min(most);
         let mut words = [0; FEATURE_WORDS_MAX];
         for (word, index) in words.iter_mut().zip(0..count) {
-            let shift = first.saturating_add(index).saturating_mul(32);
-            *word = features.checked_shr(shift).unwrap_or(0) as u32;
+            *word = features.block(first.saturating_add(index));
         }
         Self { first, count, words }
     }
@@ -156,17 +156,11 @@ impl FeatureWords {
         (0..self.count).zip(self.words).map(|(i, word)| (self.first.saturating_add(i), word))
     }
 
-    /// `features` with these words put in; words past 128 bits must be 0.
+    /// `features` with these words put in; `None` if that needs bits that no
+    /// feature has.
     #[must_use]
-    pub fn put_into(&self, features: u128) -> Option<u128> {
-        self.iter().try_fold(features, |features, (index, word)| {
-            match index.checked_mul(32).filter(|shift| *shift < 128) {
-                Some(shift) => {
-                    Some(features & !(0xFFFF_FFFF_u128 << shift) | u128::from(word) << shift)
-                }
-                None => (word == 0).then_some(features),
-            }
-        })
+    pub fn put_into(&self, features: Features) -> Option<Features> {
+        self.iter().try_fold(features, |features, (index, word)| features.with_block(index, word))
     }
 }
 

@@ -8,7 +8,9 @@ use crate::msg::body::{
 use crate::msg::status::{DeviceState, QueueSetup, StatusChange};
 use crate::region::{RegionTable, Rights};
 use crate::window::Window;
+use crate::wire::features::Features;
 use crate::wire::msg::CONFIG_DATA_MAX;
+use crate::wire::status::DeviceStatus;
 
 /// What a device model says about itself; constant as long as it lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +20,7 @@ pub struct ModelInfo {
     /// Vendor id.
     pub vendor_id: u32,
     /// Features on offer, the required ones included.
-    pub features: u128,
+    pub features: Features,
     /// Config space, in bytes, at most 4096.
     pub config_size: u32,
     /// Queues.
@@ -44,7 +46,7 @@ pub trait DeviceModel<W: Window> {
     fn write_config(&mut self, offset: u32, from: &[u8]) -> bool;
 
     /// The driver is ready and accepted `features`. Comes before the queues.
-    fn driver_ok(&mut self, features: u128);
+    fn driver_ok(&mut self, features: Features);
 
     /// Begin to run a queue; its parts lie in regions with the right rights.
     /// Look at it without waiting for a doorbell.
@@ -70,7 +72,7 @@ pub trait DeviceModel<W: Window> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConfigEvent {
     /// Status.
-    pub status: u32,
+    pub status: DeviceStatus,
     /// Generation of config space.
     pub generation: u32,
 }
@@ -180,7 +182,7 @@ impl<M, const QUEUES: usize> VirtioDevice<M, QUEUES> {
         }
     }
 
-    fn set_status<W: Window>(&mut self, status: u32, regions: &RegionTable<W>)
+    fn set_status<W: Window>(&mut self, status: DeviceStatus, regions: &RegionTable<W>)
     where
         M: DeviceModel<W>,
     {
@@ -268,7 +270,7 @@ impl<W: Window, M: DeviceModel<W>, const QUEUES: usize> DeviceEndpoint<W>
         DeviceInfo {
             device_id: info.device_id,
             vendor_id: info.vendor_id,
-            feature_bits: if self.state.offered() >> 64 == 0 { 64 } else { 128 },
+            feature_bits: 64,
             config_size: info.config_size,
             queues,
             admin_start: 0,
@@ -292,10 +294,12 @@ impl<W: Window, M: DeviceModel<W>, const QUEUES: usize> DeviceEndpoint<W>
             Request::SetConfig { generation, offset, data } => {
                 self.set_config(generation, offset, &data)
             }
-            Request::GetDeviceStatus => Response::DeviceStatus { status: self.state.status() },
+            Request::GetDeviceStatus => {
+                Response::DeviceStatus { status: self.state.status().bits() }
+            }
             Request::SetDeviceStatus { status } => {
-                self.set_status(status, regions);
-                Response::SetDeviceStatus { status: self.state.status() }
+                self.set_status(DeviceStatus::new(status), regions);
+                Response::SetDeviceStatus { status: self.state.status().bits() }
             }
             Request::GetVqueue { queue } => {
                 let info = self.model.info();
@@ -333,7 +337,7 @@ impl<W: Window, M: DeviceModel<W>, const QUEUES: usize> DeviceEndpoint<W>
 
     fn take_event(&mut self) -> Option<ConfigEvent> {
         // VirtIO 1.3 §2.1.2: no config change notification before DRIVER_OK.
-        let ready = self.state.status() & crate::wire::msg::status::DRIVER_OK != 0;
+        let ready = self.state.status().contains(DeviceStatus::DRIVER_OK);
         if !self.event || !ready || self.state.is_resetting() {
             return None;
         }

@@ -6,7 +6,8 @@
 
 use crate::address::BusAddress;
 use crate::msg::body::{FeatureWords, QueueAddresses, ResultCode};
-use crate::wire::msg::{feature, status};
+use crate::wire::features::{self, Features};
+use crate::wire::status::DeviceStatus;
 
 /// A queue that its driver set up: what the device needs to run it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,32 +102,52 @@ pub enum StatusChange {
     DriverOk,
 }
 
+/// What no device of ours offers, whatever its model says.
+const FORBIDDEN: Features = Features::new(
+    features::RING_PACKED
+        | features::SR_IOV
+        | features::NOTIFICATION_DATA
+        | features::NOTIF_CONFIG_DATA
+        | features::ADMIN_VQ
+        | features::SUSPEND,
+);
+
+/// The bits that a driver may write.
+const DRIVER_BITS: u32 = DeviceStatus::ACKNOWLEDGE.bits()
+    | DeviceStatus::DRIVER.bits()
+    | DeviceStatus::DRIVER_OK.bits()
+    | DeviceStatus::FEATURES_OK.bits()
+    | DeviceStatus::FAILED.bits();
+
 /// Status, features and queues of one device with up to `QUEUES` queues.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceState<const QUEUES: usize> {
-    status: u32,
+    status: DeviceStatus,
     resetting: bool,
-    offered: u128,
-    accepted: u128,
+    offered: Features,
+    accepted: Features,
+    /// The driver asked for bits that no feature has.
+    unknown_accepted: bool,
     queues: [Queue; QUEUES],
 }
 
 impl<const QUEUES: usize> DeviceState<QUEUES> {
     /// A device after reset that offers `offered` (what the protocol forbids is taken out).
     #[must_use]
-    pub fn new(offered: u128) -> Self {
+    pub fn new(offered: Features) -> Self {
         Self {
-            status: 0,
+            status: DeviceStatus::RESET,
             resetting: false,
-            offered: offered & !feature::FORBIDDEN,
-            accepted: 0,
+            offered: offered.without(FORBIDDEN),
+            accepted: Features::NONE,
+            unknown_accepted: false,
             queues: [Queue::default(); QUEUES],
         }
     }
 
-    /// The status word as the driver reads it.
+    /// The status as the driver reads it.
     #[must_use]
-    pub const fn status(&self) -> u32 {
+    pub const fn status(&self) -> DeviceStatus {
         self.status
     }
 
@@ -138,59 +159,70 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
 
     /// What the device offers.
     #[must_use]
-    pub const fn offered(&self) -> u128 {
+    pub const fn offered(&self) -> Features {
         self.offered
     }
 
     /// What the driver accepted; final once FEATURES_OK is set.
     #[must_use]
-    pub const fn accepted(&self) -> u128 {
+    pub const fn accepted(&self) -> Features {
         self.accepted
     }
 
     /// Whether queues may run: DRIVER_OK, no fault, no reset under way.
     #[must_use]
     pub const fn is_live(&self) -> bool {
-        let bits = status::DRIVER_OK | status::NEEDS_RESET | status::FAILED;
-        self.status & bits == status::DRIVER_OK && !self.resetting
+        self.status.contains(DeviceStatus::DRIVER_OK)
+            && !self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
+            && !self.status.contains(DeviceStatus::FAILED)
+            && !self.resetting
     }
 
     /// SET_DEVICE_STATUS. Bits only come; 0 resets; the rest is ignored.
-    pub fn set_status(&mut self, requested: u32) -> StatusChange {
+    pub fn set_status(&mut self, requested: DeviceStatus) -> StatusChange {
+        type S = DeviceStatus;
         if self.resetting {
             return StatusChange::None;
         }
-        if requested == 0 {
+        if requested.is_reset() {
             self.resetting = true;
             return StatusChange::BeginReset;
         }
-        let requested = requested & status::DRIVER_BITS;
-        let now = self.status & status::DRIVER_BITS;
-        if requested & now != now {
+        let requested = S::new(requested.bits() & DRIVER_BITS);
+        let now = S::new(self.status.bits() & DRIVER_BITS);
+        if !requested.contains(now) {
             return StatusChange::None;
         }
-        let mut result = now | requested & (status::ACKNOWLEDGE | status::FAILED);
-        let coming = requested & !now;
-        if coming & status::DRIVER != 0 && result & status::ACKNOWLEDGE != 0 {
-            result |= status::DRIVER;
+        let coming = requested.without(now);
+        let mut result = self.status;
+        for bit in [S::ACKNOWLEDGE, S::FAILED] {
+            if coming.contains(bit) {
+                result = result | bit;
+            }
         }
-        let usable = result & (status::DRIVER | status::FAILED) == status::DRIVER
-            && self.status & status::NEEDS_RESET == 0;
-        if coming & status::FEATURES_OK != 0 && usable && self.features_acceptable() {
-            result |= status::FEATURES_OK;
+        if coming.contains(S::DRIVER) && result.contains(S::ACKNOWLEDGE) {
+            result = result | S::DRIVER;
+        }
+        let usable = result.contains(S::DRIVER)
+            && !result.contains(S::FAILED)
+            && !result.contains(S::DEVICE_NEEDS_RESET);
+        if coming.contains(S::FEATURES_OK) && usable && self.features_acceptable() {
+            result = result | S::FEATURES_OK;
         }
         // DRIVER_OK needs FEATURES_OK from an earlier write: the driver must have read it back.
-        let start = coming & status::DRIVER_OK != 0 && usable && now & status::FEATURES_OK != 0;
+        let start = coming.contains(S::DRIVER_OK) && usable && now.contains(S::FEATURES_OK);
         if start {
-            result |= status::DRIVER_OK;
+            result = result | S::DRIVER_OK;
         }
-        self.status = result | self.status & status::NEEDS_RESET;
+        self.status = result;
         if start { StatusChange::DriverOk } else { StatusChange::None }
     }
 
     /// Whether FEATURES_OK may be set (docs/protocol.md, step B10).
     fn features_acceptable(&self) -> bool {
-        self.accepted & !self.offered == 0 && self.accepted & feature::REQUIRED == feature::REQUIRED
+        !self.unknown_accepted
+            && self.offered.contains(self.accepted)
+            && self.accepted.contains(features::REQUIRED)
     }
 
     /// The reset that [`Self::set_status`] began is drained.
@@ -199,26 +231,27 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
     }
 
     /// Begins a reset that the driver did not ask for (its session ended).
-    pub fn begin_reset(&mut self) {
+    pub const fn begin_reset(&mut self) {
         self.resetting = true;
     }
 
     /// The device met a fault. Returns whether that is news.
     pub fn fail(&mut self) -> bool {
-        let news = self.status & status::NEEDS_RESET == 0;
-        self.status |= status::NEEDS_RESET;
+        let news = !self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET);
+        self.status = self.status | DeviceStatus::DEVICE_NEEDS_RESET;
         news
     }
 
     /// SET_DRIVER_FEATURES. Ignored outside the stage for it (the status tells).
-    /// Bits past 128 make the choice unacceptable, not forgotten.
     pub fn set_features(&mut self, words: &FeatureWords) {
-        let stage = status::DRIVER | status::FEATURES_OK;
-        if self.resetting || self.status & stage != status::DRIVER {
+        let early = !self.status.contains(DeviceStatus::DRIVER);
+        if self.resetting || early || self.status.contains(DeviceStatus::FEATURES_OK) {
             return;
         }
-        // A bit that no field holds was not offered either: remember it as one such.
-        self.accepted = words.put_into(self.accepted).unwrap_or(self.accepted | !self.offered);
+        match words.put_into(self.accepted) {
+            Some(accepted) => self.accepted = accepted,
+            None => self.unknown_accepted = true,
+        }
     }
 
     /// ROUTE_QUEUE.
@@ -247,12 +280,15 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
     /// Whether `queue` may be routed and set up now.
     fn may_set_up(&self, queue: u32) -> bool {
         let Some(slot) = self.look(queue) else { return false };
-        let stage = status::FEATURES_OK | status::NEEDS_RESET | status::FAILED;
-        if self.resetting || self.status & stage != status::FEATURES_OK {
+        let closed = self.resetting
+            || !self.status.contains(DeviceStatus::FEATURES_OK)
+            || self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
+            || self.status.contains(DeviceStatus::FAILED);
+        if closed {
             return false;
         }
         match slot.stage {
-            Stage::Unset | Stage::Set if self.status & status::DRIVER_OK == 0 => true,
+            Stage::Unset | Stage::Set if !self.status.contains(DeviceStatus::DRIVER_OK) => true,
             Stage::Unset => slot.reopened,
             Stage::Set | Stage::Active | Stage::Resetting => false,
         }
@@ -292,7 +328,7 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
     /// Takes a set-up that [`Self::check_queue`] gave. Returns whether the
     /// queue is to be activated at once (the device is live already).
     pub fn take_queue(&mut self, setup: &QueueSetup) -> bool {
-        let live = self.status & status::DRIVER_OK != 0;
+        let live = self.status.contains(DeviceStatus::DRIVER_OK);
         if let Some(slot) = self.slot(u32::from(setup.queue)) {
             slot.addresses = QueueAddresses {
                 size: u32::from(setup.size),
@@ -343,8 +379,8 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
     /// RESET_VQUEUE. Returns whether the device must now reset the queue and
     /// then call [`Self::queue_reset_done`].
     pub fn reset_queue(&mut self, queue: u32) -> bool {
-        let allowed = self.accepted & feature::RING_RESET != 0
-            && self.status & status::DRIVER_OK != 0
+        let allowed = self.accepted.has(features::RING_RESET)
+            && self.status.contains(DeviceStatus::DRIVER_OK)
             && !self.resetting;
         match self.slot(queue) {
             Some(slot) if allowed && matches!(slot.stage, Stage::Set | Stage::Active) => {

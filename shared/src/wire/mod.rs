@@ -5,14 +5,13 @@
 //! window, or codes bytes that it already copied to private memory. A test
 //! table pins every number.
 
+pub mod amp;
+pub mod control;
 pub mod features;
 mod le;
+pub mod msg;
 pub mod net;
 pub mod status;
 pub mod virtq;
-pub mod amp;
-pub mod control;
-mod le;
-pub mod msg;
 
 pub use le::{Le16, Le32, Le64};
