@@ -113,9 +113,11 @@ fn every_unsafe_block_has_an_argument() {
             if !code.contains("unsafe {") && !code.contains("unsafe impl") || code.contains('"') {
                 continue;
             }
-            let above = lines[at.saturating_sub(9)..=at].iter().rev();
-            let argument = above.filter_map(|l| l.split_once("// SAFETY:")).next();
-            let words = argument.map_or(0, |(_, text)| text.split_whitespace().count());
+            let above = lines[at.saturating_sub(12)..=at].join("\n");
+            let argument = above.rsplit_once("// SAFETY:").map_or("", |(_, text)| text);
+            let told = |line: &&str| argument.starts_with(*line) || line.trim().starts_with("//");
+            let words: usize =
+                argument.lines().filter(told).map(|l| l.split_whitespace().count()).sum();
             if words < 3 {
                 complaints.push(format!("{}:{}: no SAFETY argument", file.path, at + 1));
             }
@@ -150,6 +152,14 @@ fn nothing_is_left_to_do_in_the_code() {
     none(&complaints);
 }
 
+/// Whether the section sign behind `before` starts a citation, or goes on with a list of them.
+fn is_cited(before: &str) -> bool {
+    let Some(list) = before.strip_suffix(", ") else { return before.ends_with(CITED_AS) };
+    list.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
+        .strip_suffix('§')
+        .is_some_and(is_cited)
+}
+
 /// Sections are cited in one form, `VirtIO 1.3 §2.7.13.3.1`, so that a search finds them all.
 #[test]
 fn the_standard_is_cited_in_one_form() {
@@ -159,8 +169,7 @@ fn the_standard_is_cited_in_one_form() {
         for (number, line) in file.text.lines().enumerate() {
             for (at, sign) in line.match_indices('§') {
                 let (before, section) = (&line[..at], &line[at + sign.len()..]);
-                let well =
-                    before.ends_with(CITED_AS) && section.starts_with(|c: char| c.is_ascii_digit());
+                let well = is_cited(before) && section.starts_with(|c: char| c.is_ascii_digit());
                 if before.to_ascii_lowercase().contains("virtio") && !well {
                     complaints.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
                 }
