@@ -4,6 +4,7 @@
 use crate::address::BusAddress;
 use crate::msg::DeviceInfo;
 use crate::region::Rights;
+use crate::virtq::QueueSize;
 use crate::window::Window;
 use crate::wire::features::Features;
 use crate::wire::status::DeviceStatus;
@@ -52,7 +53,7 @@ pub struct QueuePlacement {
     /// Queue number.
     pub queue: u16,
     /// Entries.
-    pub size: u16,
+    pub size: QueueSize,
     /// Descriptor area.
     pub descriptors: BusAddress,
     /// Driver area (avail ring).

@@ -250,11 +250,11 @@ impl<M, const QUEUES: usize> VirtioDevice<M, QUEUES> {
             return;
         }
         let Some(setup) = self.state.check_queue(queue, addresses, info.queue_size) else { return };
-        let reachable = setup
-            .parts()
-            .iter()
-            .zip([Rights::READ, Rights::READ, Rights::WRITE])
-            .all(|((address, len), need)| regions.resolve(*address, *len, need).is_ok());
+        let reachable = setup.parts().iter().zip([Rights::READ, Rights::READ, Rights::WRITE]).all(
+            |((address, len), need)| {
+                u32::try_from(*len).is_ok_and(|len| regions.resolve(*address, len, need).is_ok())
+            },
+        );
         if reachable && self.state.take_queue(&setup) {
             self.activate(&setup, regions);
         }

@@ -6,6 +6,7 @@
 
 use crate::address::BusAddress;
 use crate::msg::body::{FeatureWords, QueueAddresses, ResultCode};
+use crate::virtq::QueueSize;
 use crate::wire::features::{self, Features};
 use crate::wire::status::DeviceStatus;
 
@@ -14,8 +15,8 @@ use crate::wire::status::DeviceStatus;
 pub struct QueueSetup {
     /// Queue number.
     pub queue: u16,
-    /// Entries: a power of two from 2 up.
-    pub size: u16,
+    /// Entries.
+    pub size: QueueSize,
     /// Descriptor area.
     pub descriptors: BusAddress,
     /// Driver area (avail ring).
@@ -29,42 +30,20 @@ pub struct QueueSetup {
 }
 
 impl QueueSetup {
-    /// Bytes of the descriptor area.
-    #[must_use]
-    pub fn descriptors_len(&self) -> u32 {
-        u32::from(self.size) * 16
-    }
-
-    /// Bytes of the driver area: flags, index, entries, event word with its padding.
-    #[must_use]
-    pub fn driver_len(&self) -> u32 {
-        4 + u32::from(self.size) * 2 + 4
-    }
-
-    /// Bytes of the device area: flags, index, entries, event word with its padding.
-    #[must_use]
-    pub fn device_len(&self) -> u32 {
-        4 + u32::from(self.size) * 8 + 4
-    }
-
     /// The three parts: first address and bytes.
     #[must_use]
-    pub fn parts(&self) -> [(BusAddress, u32); 3] {
+    pub fn parts(&self) -> [(BusAddress, u64); 3] {
         [
-            (self.descriptors, self.descriptors_len()),
-            (self.driver, self.driver_len()),
-            (self.device, self.device_len()),
+            (self.descriptors, self.size.descriptor_table_len()),
+            (self.driver, self.size.avail_len()),
+            (self.device, self.size.used_len()),
         ]
     }
 
     /// Whether a byte of any part lies in `len` bytes from `base`.
     #[must_use]
     pub fn touches(&self, base: BusAddress, len: u64) -> bool {
-        self.parts().iter().any(|(first, bytes)| {
-            let (first, bytes) = (u128::from(first.bits()), u128::from(*bytes));
-            let base = u128::from(base.bits());
-            first < base + u128::from(len) && base < first + bytes
-        })
+        self.parts().iter().any(|(first, bytes)| overlap((*first, *bytes), (base, len)))
     }
 }
 
@@ -304,12 +283,11 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
         largest: u32,
     ) -> Option<QueueSetup> {
         let (doorbell, vector) = self.look(queue)?.route?;
-        let size = u16::try_from(addresses.size).ok()?;
-        let good_size = size.is_power_of_two() && size >= 2 && addresses.size <= largest;
+        let size = QueueSize::try_from(addresses.size).ok()?;
         let aligned = addresses.descriptors.bits().is_multiple_of(16)
             && addresses.driver.bits().is_multiple_of(4)
             && addresses.device.bits().is_multiple_of(4);
-        if !self.may_set_up(queue) || !good_size || !aligned {
+        if !self.may_set_up(queue) || addresses.size > largest || !aligned {
             return None;
         }
         let setup = QueueSetup {
@@ -331,7 +309,7 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
         let live = self.status.contains(DeviceStatus::DRIVER_OK);
         if let Some(slot) = self.slot(u32::from(setup.queue)) {
             slot.addresses = QueueAddresses {
-                size: u32::from(setup.size),
+                size: setup.size.into(),
                 descriptors: setup.descriptors,
                 driver: setup.driver,
                 device: setup.device,
@@ -358,7 +336,7 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
             Stage::Unset => None,
             Stage::Set | Stage::Active | Stage::Resetting => Some(QueueSetup {
                 queue,
-                size: u16::try_from(slot.addresses.size).ok()?,
+                size: QueueSize::try_from(slot.addresses.size).ok()?,
                 descriptors: slot.addresses.descriptors,
                 driver: slot.addresses.driver,
                 device: slot.addresses.device,
@@ -414,8 +392,8 @@ impl<const QUEUES: usize> DeviceState<QUEUES> {
     }
 }
 
-fn overlap(a: (BusAddress, u32), b: (BusAddress, u32)) -> bool {
-    let range = |(first, len): (BusAddress, u32)| {
+fn overlap(a: (BusAddress, u64), b: (BusAddress, u64)) -> bool {
+    let range = |(first, len): (BusAddress, u64)| {
         (u128::from(first.bits()), u128::from(first.bits()) + u128::from(len))
     };
     let ((a_first, a_end), (b_first, b_end)) = (range(a), range(b));
