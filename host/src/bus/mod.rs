@@ -20,6 +20,7 @@ pub mod sim;
 use std::os::fd::BorrowedFd;
 
 use shared::address::BusAddress;
+use shared::link::DoorbellDescription;
 use shared::region::Rights;
 use shared::window::Window;
 
@@ -34,10 +35,13 @@ pub trait Bus {
     /// Notifications from the board.
     type Interrupt: Latch + Send + 'static;
 
-    /// The memory of BAR `index`; its length is what the bus reports.
+    /// The length of BAR `index` in bytes, as the bus reports it; 0: none.
+    fn bar_len(&self, index: u8) -> u64;
+
+    /// The memory of BAR `index`.
     ///
     /// # Errors
-    /// [`BusError::NoBar`] where the board has none or it holds no memory.
+    /// [`BusError::NoBar`] where the board has none, or registers only.
     fn bar(&self, index: u8) -> Result<Self::Window, BusError>;
 
     /// Gives `len` bytes of zeroed, page-aligned host memory to the board. The
@@ -58,7 +62,11 @@ pub trait Bus {
     /// # Errors
     /// [`BusError::BadDoorbell`] where the register leaves its BAR or the bus
     /// cannot make such a store.
-    fn doorbell(&self, layout: &DoorbellLayout, index: u32) -> Result<Self::Doorbell, BusError>;
+    fn doorbell(
+        &self,
+        described: &DoorbellDescription,
+        index: u32,
+    ) -> Result<Self::Doorbell, BusError>;
 
     /// Interrupt vector `vector`, counted from 0. One latch a vector.
     ///
@@ -108,20 +116,4 @@ pub trait KernelMemory: Window {
     /// there and the bytes fit; else `None`, and the caller copies itself.
     /// Valid as long as this window or a clone of it lives.
     fn kernel_pointer(&self, offset: u64, len: usize) -> Option<*mut u8>;
-}
-
-/// Where the doorbell registers lie and what rings them, as the control block
-/// says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DoorbellLayout {
-    /// The BAR that holds them.
-    pub bar: u8,
-    /// The first register, in bytes from the start of that BAR.
-    pub offset: u64,
-    /// Bytes from one register to the next; 0: all share one register.
-    pub stride: u32,
-    /// Width of a register in bytes.
-    pub width: u8,
-    /// The value to store, plus the doorbell's index where the stride is 0.
-    pub value: u32,
 }

@@ -48,7 +48,6 @@ pub enum Side {
     Board,
 }
 
-#[expect(dead_code, reason = "the next commit uses them")]
 impl Side {
     pub(super) const fn index(self) -> usize {
         self as usize

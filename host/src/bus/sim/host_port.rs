@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shared::address::BusAddress;
+use shared::link::DoorbellDescription;
 use shared::region::Rights;
 
 use super::access::{Initiator, Plane, Side};
 use super::core::{Core, Engine, lock};
 use super::memory::Memory;
 use super::window::SimWindow;
-use crate::bus::{Bus, BusError, DoorbellLayout, HostMemory, Latch, Ring};
+use crate::bus::{Bus, BusError, HostMemory, Latch, Ring};
 use crate::raw::SharedMemory;
 
 /// The BAR that holds the doorbell registers.
@@ -39,6 +40,14 @@ impl Bus for SimHostPort {
     type Window = SimWindow;
     type Doorbell = SimDoorbell;
     type Interrupt = SimInterrupt;
+
+    fn bar_len(&self, index: u8) -> u64 {
+        match index {
+            0 => self.core.bar.len,
+            DOORBELL_BAR => PAGE,
+            _ => 0,
+        }
+    }
 
     fn bar(&self, index: u8) -> Result<SimWindow, BusError> {
         let bar = Arc::clone(&self.core.bar);
@@ -90,19 +99,19 @@ impl Bus for SimHostPort {
         self.core.directory().clear();
     }
 
-    fn doorbell(&self, layout: &DoorbellLayout, index: u32) -> Result<SimDoorbell, BusError> {
+    fn doorbell(
+        &self,
+        described: &DoorbellDescription,
+        index: u32,
+    ) -> Result<SimDoorbell, BusError> {
         let bad = |reason| BusError::BadDoorbell { index, reason };
-        if layout.bar != DOORBELL_BAR {
+        if described.bar != DOORBELL_BAR {
             return Err(bad("this board's doorbell registers lie in BAR 1"));
         }
-        if layout.width != 4 || layout.stride == 0 || !layout.stride.is_multiple_of(4) {
-            return Err(bad("this board takes 32-bit stores to one register a doorbell"));
+        let (at, _) = described.register(index).ok_or(bad("the board has fewer doorbells"))?;
+        if !at.is_multiple_of(DOORBELL_STRIDE.into()) {
+            return Err(bad("its register is not aligned to 32 bits"));
         }
-        let at = u64::from(layout.stride)
-            .checked_mul(index.into())
-            .and_then(|bytes| bytes.checked_add(layout.offset))
-            .filter(|at| at.is_multiple_of(DOORBELL_STRIDE.into()))
-            .ok_or(bad("its register is not aligned"))?;
         let register = u16::try_from(at / u64::from(DOORBELL_STRIDE)).ok();
         let register = register
             .filter(|register| *register < self.core.options.doorbells)

@@ -180,7 +180,6 @@ impl Meter {
         self.close(who);
     }
 
-    #[expect(dead_code, reason = "the next commit uses it")]
     pub(super) fn stalled(&self, who: Initiator, plane: Plane, ns: u64) {
         add(&self.row(who, plane).stalled_ns, ns);
     }

@@ -12,12 +12,15 @@ mod memory;
 mod meter;
 mod options;
 mod schedule;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
+use shared::link::DoorbellDescription;
 use shared::region::Rights;
 
 pub use access::{Access, AccessKind, Initiator, Plane, Side};
@@ -30,7 +33,7 @@ pub use schedule::Profile;
 pub use window::SimWindow;
 
 use self::core::{BoardState, Core, Engine, lock};
-use super::{BusError, DoorbellLayout};
+use super::BusError;
 use crate::raw::SharedMemory;
 use counted::Signals;
 use machine::Machine;
@@ -109,11 +112,18 @@ impl SimBus {
         SimBoardPort::new(Arc::clone(&self.core))
     }
 
-    /// What the board's control block would say of its doorbells.
+    /// What the board's control block says of its doorbells: one register
+    /// each, any value rings.
     #[must_use]
-    pub fn doorbells(&self) -> DoorbellLayout {
-        let (bar, stride) = (DOORBELL_BAR, DOORBELL_STRIDE);
-        DoorbellLayout { bar, offset: 0, stride, width: 4, value: 1 }
+    pub fn doorbells(&self) -> DoorbellDescription {
+        DoorbellDescription {
+            bar: DOORBELL_BAR,
+            offset: 0,
+            stride: DOORBELL_STRIDE,
+            count: self.core.options.doorbells.into(),
+            value: 1,
+            step: 0,
+        }
     }
 
     /// What the bus has been asked to do so far.

@@ -11,7 +11,7 @@ use shared::window::{Barrier, Window, Word, fits};
 
 use super::access::{Initiator, Side};
 use super::core::{Core, Engine, lock};
-use super::machine::Machine;
+use super::machine::{Machine, Target};
 use super::memory::Memory;
 use super::meter::Metered;
 use crate::bus::KernelMemory;
@@ -105,6 +105,10 @@ impl SimWindow {
         Metered { who: self.who, plane, remote, memory: self.memory.id, at, len }
     }
 
+    fn target(&self, at: u64) -> Target<'_> {
+        Target { who: self.who, memory: &self.memory, at }
+    }
+
     /// Whether a u64 crosses the bus as two 32-bit stores.
     fn splits(&self) -> bool {
         self.core.options.bar_32_bit && self.memory.home == Side::Board && self.is_remote()
@@ -115,7 +119,7 @@ impl SimWindow {
         self.core.meter.store(self.metered(at, len));
         match &self.backing {
             Backing::Instrument(machine) => {
-                lock(machine).store(self.who, &self.memory, at, usize_of(len), value);
+                lock(machine).store(self.target(at), usize_of(len), value);
             }
             Backing::Counted(ram) => {
                 if self.gets_through(Rights::WRITE) {
@@ -150,7 +154,7 @@ impl Window for SimWindow {
         match &self.backing {
             Backing::Instrument(machine) => {
                 let len = usize_of(T::BYTES);
-                T::from_u64(lock(machine).load(self.who, &self.memory, at, len))
+                T::from_u64(lock(machine).load(self.target(at), len))
             }
             Backing::Counted(ram) if self.gets_through(Rights::READ) => ram.load(offset),
             Backing::Counted(_) => T::ALL_ONES,
@@ -177,7 +181,7 @@ impl Window for SimWindow {
         };
         self.core.meter.payload_load(self.metered(at, into.len() as u64));
         match &self.backing {
-            Backing::Instrument(machine) => lock(machine).read(self.who, &self.memory, at, into),
+            Backing::Instrument(machine) => lock(machine).read(self.target(at), into),
             Backing::Counted(ram) if self.gets_through(Rights::READ) => ram.read(offset, into),
             Backing::Counted(_) => into.fill(0xFF),
         }
@@ -189,7 +193,7 @@ impl Window for SimWindow {
         };
         self.core.meter.payload_store(self.metered(at, from.len() as u64));
         match &self.backing {
-            Backing::Instrument(machine) => lock(machine).write(self.who, &self.memory, at, from),
+            Backing::Instrument(machine) => lock(machine).write(self.target(at), from),
             Backing::Counted(ram) => {
                 if self.gets_through(Rights::WRITE) {
                     ram.write(offset, from);
