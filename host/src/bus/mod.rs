@@ -26,6 +26,8 @@ use shared::window::Window;
 
 pub use error::BusError;
 
+use crate::raw::KernelRange;
+
 /// A board's bus, from the host's side.
 pub trait Bus {
     /// Memory that both sides see: a BAR or shared host memory.
@@ -112,8 +114,7 @@ pub trait Latch {
 /// A window that may allow read(2) and write(2) to copy straight into and out
 /// of it (R7): ordinary memory of this process, never a BAR.
 pub trait KernelMemory: Window {
-    /// The address of `len` bytes at `offset`, where the kernel may copy
-    /// there and the bytes fit; else `None`, and the caller copies itself.
-    /// Valid as long as this window or a clone of it lives.
-    fn kernel_pointer(&self, offset: u64, len: usize) -> Option<*mut u8>;
+    /// `len` bytes at `offset`, where the kernel may copy there and the bytes
+    /// fit; else `None`, and the caller copies itself.
+    fn kernel_range(&self, offset: u64, len: usize) -> Option<KernelRange<'_>>;
 }

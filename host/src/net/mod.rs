@@ -7,6 +7,7 @@
 
 mod check;
 mod fault;
+mod mtu;
 mod offload;
 mod outbound;
 mod parse;
@@ -15,6 +16,7 @@ mod sanitize;
 
 pub use check::CHECKED_BYTES;
 pub use fault::{FaultCounts, FrameFault};
+pub use mtu::{MAX_MTU, MIN_MTU, MtuError, check_mtu};
 pub use offload::Offloads;
 pub use outbound::OutboundHeader;
 pub use port::{DropCause, FramePort, PortError, Sent};

@@ -15,6 +15,7 @@ use super::machine::{Machine, Target};
 use super::memory::Memory;
 use super::meter::Metered;
 use crate::bus::KernelMemory;
+use crate::raw::KernelRange;
 
 /// Memory as one initiator sees it. What a store does, and when, is the mode's
 /// business; who may reach what is decided here.
@@ -226,11 +227,10 @@ impl Window for SimWindow {
 
 impl KernelMemory for SimWindow {
     /// In counted mode, for the host's windows of host memory.
-    fn kernel_pointer(&self, offset: u64, len: usize) -> Option<*mut u8> {
+    fn kernel_range(&self, offset: u64, len: usize) -> Option<KernelRange<'_>> {
         match &self.backing {
             Backing::Counted(ram) if self.memory.home == Side::Host && !self.is_remote() => {
-                let offset = usize::try_from(self.at(offset, len as u64, 1)? - self.start).ok()?;
-                Some(ram.as_ptr().wrapping_add(offset))
+                KernelRange::of(ram, self.at(offset, len as u64, 1)? - self.start, len)
             }
             _ => None,
         }

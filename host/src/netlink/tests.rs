@@ -1,0 +1,1 @@
+//! Tests of netlink, each in a network namespace of its own.

@@ -1,0 +1,44 @@
+//! A child process in namespaces of its own.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::libc;
+
+/// A file of the child's /proc/self and what to write there; zero-terminated.
+type Line = (&'static std::ffi::CStr, Vec<u8>);
+
+/// Makes `command` run in a network namespace of its own. `user_maps`: in a
+/// user namespace as well, with these lines for `setgroups`, `uid_map` and
+/// `gid_map` in /proc/self.
+pub(crate) fn isolate(command: &mut Command, user_maps: Option<[Line; 3]>) {
+    let flags = libc::CLONE_NEWNET | if user_maps.is_some() { libc::CLONE_NEWUSER } else { 0 };
+    let run = move || {
+        // SAFETY: plain system call without pointers; the child has one thread.
+        check(unsafe { libc::unshare(flags) } as isize)?;
+        for (path, line) in user_maps.iter().flatten() {
+            write_line(path, line)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec `run` makes system calls only and reads
+    // memory that was prepared before the fork: it neither allocates nor takes
+    // a lock (`io::Error` from an errno holds no memory of its own).
+    unsafe { command.pre_exec(run) };
+}
+
+fn write_line(path: &std::ffi::CStr, line: &[u8]) -> io::Result<()> {
+    // SAFETY: `path` is zero-terminated.
+    let file = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+    check(file as isize)?;
+    // SAFETY: `line` is borrowed for the call.
+    let written = check(unsafe { libc::write(file, line.as_ptr().cast(), line.len()) });
+    // SAFETY: the file was opened above and is not used again.
+    unsafe { libc::close(file) };
+    written
+}
+
+fn check(returned: isize) -> io::Result<()> {
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

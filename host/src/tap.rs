@@ -1,0 +1,212 @@
+//! The tap interface: frames with a 12-byte little-endian virtio-net header.
+//!
+//! The kernel copies each frame once, between its own memory and window memory
+//! that it may reach (R7). Windows that it may not touch go through private
+//! memory of ours, one more copy, which is counted.
+//!
+//! The interface goes away when its last [`Tap`] is dropped.
+
+mod error;
+mod io;
+mod name;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
+use shared::wire::net::{HEADER_LEN, MAX_FRAME};
+
+pub use error::TapError;
+pub use name::InterfaceName;
+
+use crate::net::Offloads;
+use crate::raw::tun;
+
+/// The tun driver's device file.
+pub const DEVICE: &str = "/dev/net/tun";
+
+/// Private room for one frame: header, frame, one VLAN tag.
+const BOUNCE_LEN: usize = HEADER_LEN + MAX_FRAME + 4;
+
+/// What interface to make.
+#[derive(Clone, Debug)]
+pub struct TapOptions<'a> {
+    /// Its name, or a pattern such as `vphys%d`.
+    pub name: &'a str,
+    /// Whether [`Tap::add_queue`] will be used.
+    pub multi_queue: bool,
+    /// The tun driver's device file, [`DEVICE`] but in tests.
+    pub device: &'a Path,
+}
+
+impl<'a> TapOptions<'a> {
+    /// One queue, of the system's driver.
+    #[must_use]
+    pub fn new(name: &'a str) -> Self {
+        Self { name, multi_queue: false, device: Path::new(DEVICE) }
+    }
+}
+
+/// What a [`Tap`] counts.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TapCounters {
+    /// Frames that went through private memory: one copy of ours each.
+    pub bounced: u64,
+    /// Frames from the kernel that did not fit their buffer.
+    pub oversized: u64,
+    /// Frames that the kernel called malformed (EINVAL).
+    pub refused: u64,
+    /// Frames to an interface that was down (EIO).
+    pub down: u64,
+    /// Frames for which the kernel had no memory or room.
+    pub full: u64,
+    /// Frames of which the kernel took a part, or of too many pieces.
+    pub short: u64,
+}
+
+/// One queue of a tap interface.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+    name: String,
+    supported: Offloads,
+    flags: libc::c_int,
+    bounce: Box<[u8]>,
+    counters: TapCounters,
+}
+
+/// Flags of every queue.
+const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+
+impl Tap {
+    /// Creates an interface, down, without carrier and without offloads. An
+    /// interface that exists is never taken over.
+    ///
+    /// # Errors
+    /// [`TapError`] says what is wrong and what to do; nothing is left behind.
+    pub fn open(options: &TapOptions<'_>) -> Result<Self, TapError> {
+        let name = InterfaceName::new(options.name)?;
+        let multi = if options.multi_queue { libc::IFF_MULTI_QUEUE } else { 0 };
+        let flags = FLAGS | multi;
+        let file = open_device(options.device)?;
+        let given = attach(&file, name.as_str(), flags | libc::IFF_TUN_EXCL)?;
+        let mut tap = Self::set_up(file, given, flags)?;
+        tap.set_carrier(false)?;
+        tap.supported = [Offloads::ALL, Offloads { uso4: false, uso6: false, ..Offloads::ALL }]
+            .into_iter()
+            .find(|set| tun::set_offload(tap.as_fd(), set.tun_bits()).is_ok())
+            .unwrap_or_default();
+        tap.set_offloads(Offloads::NONE)?;
+        Ok(tap)
+    }
+
+    /// Opens one more queue of the same interface, which was made with
+    /// [`TapOptions::multi_queue`].
+    ///
+    /// # Errors
+    /// As [`Tap::open`].
+    pub fn add_queue(&self) -> Result<Self, TapError> {
+        let file = open_device(Path::new(DEVICE))?;
+        let given = attach(&file, &self.name, self.flags)?;
+        let mut queue = Self::set_up(file, given, self.flags)?;
+        queue.supported = self.supported;
+        Ok(queue)
+    }
+
+    fn set_up(file: File, name: String, flags: libc::c_int) -> Result<Self, TapError> {
+        let header = libc::c_int::try_from(HEADER_LEN).unwrap_or(libc::c_int::MAX);
+        tun::set_header_len(file.as_fd(), header)
+            .map_err(|_| TapError::TooOld { what: "the 12-byte virtio-net header" })?;
+        tun::set_little_endian(file.as_fd())
+            .map_err(|_| TapError::TooOld { what: "the little-endian virtio-net header" })?;
+        Ok(Self {
+            file,
+            name,
+            supported: Offloads::NONE,
+            flags,
+            bounce: vec![0; BOUNCE_LEN].into_boxed_slice(),
+            counters: TapCounters::default(),
+        })
+    }
+
+    /// The interface's name, without pattern.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What this kernel can leave to a reader of the interface; what it takes
+    /// from a writer is all of [`Offloads`] wherever this has `uso4`.
+    #[must_use]
+    pub const fn supported(&self) -> Offloads {
+        self.supported
+    }
+
+    /// Sets what the kernel may leave to the board, for frames from now on.
+    /// Frames that are queued keep theirs.
+    ///
+    /// # Errors
+    /// The kernel does not know one of them.
+    pub fn set_offloads(&self, offloads: Offloads) -> Result<(), TapError> {
+        tun::set_offload(self.file.as_fd(), offloads.tun_bits())
+            .map_err(|error| TapError::System { what: "cannot set the tap's offloads", error })
+    }
+
+    /// Turns the carrier on or off: whether a cable seems to be in.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_carrier(&self, on: bool) -> Result<(), TapError> {
+        tun::set_carrier(self.file.as_fd(), on).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL | libc::ENOTTY) => TapError::TooOld { what: "carrier control" },
+            _ => TapError::System { what: "cannot set the tap's carrier", error },
+        })
+    }
+
+    /// The counters so far.
+    #[must_use]
+    pub const fn counters(&self) -> TapCounters {
+        self.counters
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn open_device(path: &Path) -> Result<File, TapError> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(
+        |error| {
+            let path = path.to_owned();
+            match error.raw_os_error() {
+                Some(libc::EACCES | libc::EPERM) => TapError::NoAccess { path },
+                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => {
+                    TapError::NoDriver { path, error }
+                }
+                _ => TapError::System { what: "cannot open the tun driver", error },
+            }
+        },
+    )
+}
+
+fn attach(file: &File, name: &str, flags: libc::c_int) -> Result<String, TapError> {
+    // The flags have 16 bits; IFF_TUN_EXCL is the highest.
+    let [low, high, ..] = flags.to_le_bytes();
+    tun::attach(file.as_fd(), name, i16::from_le_bytes([low, high])).map_err(|error| {
+        let name = name.to_owned();
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => TapError::NotPermitted { name },
+            Some(libc::EBUSY | libc::EEXIST) => TapError::NameTaken { name },
+            Some(libc::ENFILE) => TapError::NameTaken { name },
+            Some(libc::EINVAL) => TapError::BadName { name, reason: "the kernel refuses it" },
+            _ => TapError::System { what: "cannot create the network interface", error },
+        }
+    })
+}
