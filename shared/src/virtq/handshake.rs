@@ -21,6 +21,7 @@ pub(super) struct RingWords {
 
 /// The notification state of one side: shadows of all that it wrote.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Handshake {
     options: RingOptions,
     mine: RingWords,

@@ -7,6 +7,7 @@ use super::{QueueSize, SetupError};
 /// At least one record a descriptor. Total: an index is taken modulo the queue
 /// size, and storage that shrinks behind our back gives the spare record.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Slots<S, T> {
     storage: S,
     spare: T,

@@ -41,6 +41,7 @@ impl DeviceSlot {
 /// [`publish`](Self::publish); then [`park`](Self::park) to go on polling, or
 /// drain the wake-up latch, [`arm`](Self::arm), and sleep if that said so.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct DeviceQueue<D, A, U, S> {
     parts: Parts<D, A, U>,
     slots: Slots<S, DeviceSlot>,

@@ -40,6 +40,7 @@ pub struct DriverSlot {
 /// polling, [`park`](Self::park); to sleep, drain the wake-up latch,
 /// [`arm`](Self::arm), and sleep only if that said so.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct DriverQueue<D, A, U, S> {
     parts: Parts<D, A, U>,
     slots: Slots<S, DriverSlot>,

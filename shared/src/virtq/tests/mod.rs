@@ -1,4 +1,10 @@
 //! Tests of both sides of a queue.
 
+mod decisions;
+mod device_faults;
+mod driver_faults;
+mod once;
 mod rig;
+mod shape;
+mod stores;
 mod traffic;

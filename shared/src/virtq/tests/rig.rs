@@ -1,7 +1,5 @@
 //! Windows over plain memory that count, record, and lie.
 
-#![allow(dead_code)]
-
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -25,6 +23,12 @@ struct Memory {
     log: RefCell<Option<Vec<Access>>>,
     /// After its first load, a word here changes to its complement.
     flip_after_load: Cell<bool>,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fake({} bytes)", self.len())
+    }
 }
 
 /// A window over memory of its own; clones see the same memory.
@@ -152,6 +156,16 @@ impl Rig {
         let device =
             DeviceQueue::new(parts.clone(), vec![DeviceSlot::default(); slots], options).unwrap();
         Self { driver, device, parts, size }
+    }
+
+    /// The device side as it is, over the same memory.
+    pub(super) fn clone_device(&self) -> Device {
+        self.device.clone()
+    }
+
+    /// The driver side as it is, over the same memory.
+    pub(super) fn clone_driver(&self) -> Driver {
+        self.driver.clone()
     }
 
     pub(super) fn record(&self) {
