@@ -1,9 +1,24 @@
-//! The host's side.
+//! The host's side: the virtio driver of a board, and the daemon around it.
+//!
+//! The layers, top down; each calls only those below it:
+//!
+//! 1. [`daemon`]: a board's threads and its interface.
+//! 2. [`session`]: what the bring-up asks of a host, answered; no clock.
+//! 3. [`bridge`]: frames between a port and the rings, both ways; no waiting.
+//! 4. [`net`], [`tap`], [`netlink`], [`namespace`]: frames and the kernel.
+//! 5. [`bus`]: windows, doorbells and interrupts of one board; backends.
+//! 6. [`pool`]: how much memory may be locked for a board.
+//! 7. `raw`: all unsafe code.
+//!
+//! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
+pub mod bridge;
 pub mod bus;
+pub mod daemon;
 pub mod namespace;
 pub mod net;
 pub mod netlink;
 pub mod pool;
 pub mod raw;
+pub mod session;
 pub mod tap;

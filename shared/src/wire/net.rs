@@ -113,6 +113,10 @@ struct HeaderLayout {
 /// Bytes of the header. With VIRTIO_F_VERSION_1 `num_buffers` is always there.
 pub const HEADER_LEN: usize = size_of::<HeaderLayout>();
 
+/// The same, as lengths on the wire are counted.
+#[expect(clippy::cast_possible_truncation, reason = "the header has 12 bytes")]
+pub const HEADER_BYTES: u32 = HEADER_LEN as u32;
+
 /// Longest frame behind a header: a packet of 64 KiB and its Ethernet header,
 /// 65562 bytes with the header (VirtIO 1.3 §5.1.6.3.1).
 pub const MAX_FRAME: usize = 65_562 - HEADER_LEN;

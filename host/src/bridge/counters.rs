@@ -1,0 +1,48 @@
+//! What the bridge counts. One writer (the worker); readers take a copy.
+
+/// Counters of frames on their way to the board.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ToBoardCounters {
+    /// Frames handed to the board.
+    pub frames: u64,
+    /// Their bytes, without the virtio-net header.
+    pub bytes: u64,
+    /// Frames that the host copied into board memory (one copy of ours).
+    pub pushed: u64,
+    /// Frames that the board fetches from host memory.
+    pub pulled: u64,
+    /// Frames dropped because their header did not fit what was negotiated.
+    pub dropped: u64,
+    /// Doorbells rung.
+    pub doorbells: u64,
+    /// Times that every descriptor was in flight when a frame was waiting.
+    pub ring_full: u64,
+}
+
+/// Counters of frames on their way to the host.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ToHostCounters {
+    /// Frames handed to the port.
+    pub frames: u64,
+    /// Their bytes, without the virtio-net header.
+    pub bytes: u64,
+    /// Frames that the header check refused.
+    pub refused: u64,
+    /// Frames that the port would not take (interface down, queue full).
+    pub dropped: u64,
+    /// Doorbells rung to return buffers.
+    pub doorbells: u64,
+    /// Wake-ups that found nothing.
+    pub empty_wakeups: u64,
+    /// Work that the timer found and no interrupt announced: a bug counter.
+    pub completion_polled: u64,
+}
+
+/// Both directions.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct BridgeCounters {
+    /// Towards the board.
+    pub to_board: ToBoardCounters,
+    /// Towards the host.
+    pub to_host: ToHostCounters,
+}

@@ -1,0 +1,148 @@
+//! One queue pair: both directions, and the rules of sleeping.
+
+use shared::fault::PeerFault;
+use shared::link::LinkGuard;
+use shared::window::Window;
+
+use super::to_board::ToBoard;
+use super::to_host::ToHost;
+use super::{BUDGET, BridgeCounters, BridgeError, Moved};
+use crate::bus::{Latch, Ring};
+use crate::net::FramePort;
+
+/// A look at the rings is due after this long while frames move (R4), in ms.
+const LOOK_INTERVAL: u64 = 10;
+
+/// A frame that moved within this time counts as "frames move", in ms.
+const RECENT: u64 = 1000;
+
+/// The two directions of one virtio-net queue pair and its interrupts.
+#[derive(Debug)]
+pub struct QueuePair<W: Window, R, L> {
+    /// Towards the board.
+    pub to_board: ToBoard<W, R>,
+    /// Towards the host.
+    pub to_host: ToHost<W, R>,
+    /// Raised by the board when it has used to_host buffers.
+    pub to_host_interrupt: L,
+    /// Raised by the board when it has used to_board buffers.
+    pub to_board_interrupt: L,
+    timer: Timer,
+    guard: Option<LinkGuard<W>>,
+}
+
+/// When to look at the rings although no interrupt came, and what such a
+/// look means.
+#[derive(Clone, Copy, Debug)]
+pub struct Timer {
+    idle_interval: u64,
+    last_frame: Option<u64>,
+    /// A timer's look found work; an interrupt may still be on its way.
+    unannounced: bool,
+}
+
+impl Timer {
+    /// A timer that looks every `idle_interval` ms on an idle link.
+    #[must_use]
+    pub const fn new(idle_interval: u64) -> Self {
+        Self { idle_interval, last_frame: None, unannounced: false }
+    }
+
+    /// How long to sleep at most from `now` on, in ms.
+    #[must_use]
+    pub fn interval(&self, now: u64, in_flight: bool) -> u64 {
+        let recent = self.last_frame.is_some_and(|last| now.saturating_sub(last) < RECENT);
+        if in_flight || recent || self.unannounced { LOOK_INTERVAL } else { self.idle_interval }
+    }
+}
+
+impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
+    /// Puts a queue pair together.
+    #[must_use]
+    pub const fn new(
+        to_board: ToBoard<W, R>,
+        to_host: ToHost<W, R>,
+        to_board_interrupt: L,
+        to_host_interrupt: L,
+        timer: Timer,
+        guard: Option<LinkGuard<W>>,
+    ) -> Self {
+        Self { to_board, to_host, to_host_interrupt, to_board_interrupt, timer, guard }
+    }
+
+    /// Moves frames both ways, at most [`BUDGET`] each, at time `now` (ms).
+    ///
+    /// # Errors
+    /// The board broke the protocol, or the port failed.
+    pub fn step(&mut self, now: u64, port: &mut impl FramePort<W>) -> Result<Moved, BridgeError> {
+        // Rings of a session that is over are not to be believed.
+        if let Some(guard) = &self.guard {
+            guard.check().map_err(BridgeError::SessionOver)?;
+        }
+        let up = self.to_host.step(port, BUDGET)?;
+        let down = self.to_board.step(port, BUDGET)?;
+        let moved =
+            Moved { frames: up.frames.saturating_add(down.frames), more: up.more || down.more };
+        if moved.frames > 0 {
+            self.timer.last_frame = Some(now);
+        }
+        Ok(moved)
+    }
+
+    /// Gets ready to sleep (R4): drains the latches, arms the event words,
+    /// looks once more. `true`: nothing is there, sleep until an interrupt,
+    /// a frame from the port (unless [`ToBoard::is_full`]), or
+    /// [`QueuePair::longest_sleep`]. Every wake-up starts this over.
+    ///
+    /// # Errors
+    /// The board broke the protocol.
+    pub fn prepare_sleep(&mut self) -> Result<bool, PeerFault> {
+        if self.to_host_interrupt.drain() {
+            self.timer.unannounced = false;
+        }
+        self.to_board_interrupt.drain();
+        let quiet = self.to_host.queue.arm()?;
+        if self.to_board.is_full() {
+            // Only now does a used to_board buffer matter before the next frame.
+            return Ok(self.to_board.queue.arm()? && quiet);
+        }
+        Ok(quiet)
+    }
+
+    /// How long a sleep may last, in ms, before the rings are looked at anyway.
+    #[must_use]
+    pub fn longest_sleep(&self, now: u64) -> u64 {
+        self.timer.interval(now, self.to_board.in_flight())
+    }
+
+    /// Tells that a sleep ended, after at most [`QueuePair::longest_sleep`].
+    /// `timed_out`: by the timer alone, no interrupt and no frame.
+    ///
+    /// # Errors
+    /// The board broke the protocol.
+    pub fn woke(&mut self, timed_out: bool) -> Result<(), PeerFault> {
+        let announced = self.to_host_interrupt.drain();
+        let work = self.to_host.queue.pending()? > 0;
+        let counters = &mut self.to_host.counters;
+        if announced {
+            self.timer.unannounced = false;
+            if !work {
+                counters.empty_wakeups += 1;
+            }
+        } else if timed_out {
+            // An interrupt travels behind its data; one that has not arrived a
+            // whole interval after the data were seen was never raised.
+            if self.timer.unannounced {
+                counters.completion_polled += 1;
+            }
+            self.timer.unannounced = work;
+        }
+        Ok(())
+    }
+
+    /// The counters so far.
+    #[must_use]
+    pub const fn counters(&self) -> BridgeCounters {
+        BridgeCounters { to_board: self.to_board.counters(), to_host: self.to_host.counters() }
+    }
+}

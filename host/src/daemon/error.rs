@@ -1,0 +1,83 @@
+//! Why a board's link could not be brought up, or ended.
+
+use std::{fmt, io};
+
+use crate::bridge::BridgeError;
+use crate::netlink::NetlinkError;
+use crate::session::SessionError;
+use crate::tap::TapError;
+
+/// Why a board's link could not be brought up, or ended.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// The interface could not be created.
+    Tap(TapError),
+    /// The interface could not be configured.
+    Netlink(NetlinkError),
+    /// The board could not be attached, or stopped answering.
+    Session(SessionError),
+    /// The data path ended.
+    Bridge(BridgeError),
+    /// The operating system refused something else.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Its answer.
+        error: io::Error,
+    },
+    /// A thread panicked: a bug, its message is on the terminal.
+    ThreadDied,
+}
+
+impl DaemonError {
+    /// For `map_err`: an [`io::Error`] met while trying to `what`.
+    pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { what, error }
+    }
+}
+
+impl From<TapError> for DaemonError {
+    fn from(error: TapError) -> Self {
+        Self::Tap(error)
+    }
+}
+
+impl From<NetlinkError> for DaemonError {
+    fn from(error: NetlinkError) -> Self {
+        Self::Netlink(error)
+    }
+}
+
+impl From<SessionError> for DaemonError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tap(error) => error.fmt(f),
+            Self::Netlink(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
+            Self::Bridge(error) => error.fmt(f),
+            Self::System { what, error } => write!(f, "cannot {what}: {error}"),
+            Self::ThreadDied => {
+                f.write_str("a thread of the daemon died (a bug; its message is above)")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tap(error) => Some(error),
+            Self::Netlink(error) => Some(error),
+            Self::Session(error) => Some(error),
+            Self::Bridge(error) => Some(error),
+            Self::System { error, .. } => Some(error),
+            Self::ThreadDied => None,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A board's network interface: the tap and what netlink sets on it.
+
+use std::net::IpAddr;
+
+use super::error::DaemonError;
+use crate::netlink::Netlink;
+use crate::session::Terms;
+use crate::tap::{Tap, TapOptions};
+
+/// What the operator wants the interface to be like.
+#[derive(Clone, Debug)]
+pub struct InterfaceOptions {
+    /// Its name, or a pattern such as `vphys%d`.
+    pub name: String,
+    /// MTU in bytes, 68 to 65521.
+    pub mtu: u32,
+    /// Addresses with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// The interface. It goes away with the last [`Tap`].
+#[derive(Debug)]
+pub(super) struct Interface {
+    tap: Option<Tap>,
+    name: String,
+    addresses: Vec<(IpAddr, u8)>,
+    netlink: Netlink,
+}
+
+impl Interface {
+    /// Creates the interface with its MTU, down and without carrier.
+    pub(super) fn create(options: &InterfaceOptions) -> Result<Self, DaemonError> {
+        let mut netlink = Netlink::open()?;
+        let tap = Tap::open(&TapOptions::new(&options.name))?;
+        let name = tap.name().to_owned();
+        netlink.set_mtu(&name, options.mtu)?;
+        Ok(Self { tap: Some(tap), name, addresses: options.addresses.clone(), netlink })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the interface what the session agreed on, and brings it up. The
+    /// carrier stays off until the worker runs.
+    pub(super) fn configure(&mut self, terms: &Terms) -> Result<(), DaemonError> {
+        if let Some(tap) = &self.tap {
+            tap.set_offloads(terms.offloads.and(tap.supported()))?;
+        }
+        if let Some(mac) = terms.mac {
+            self.netlink.set_mac(&self.name, mac)?;
+        }
+        self.netlink.set_up(&self.name)?;
+        for &(address, prefix) in &self.addresses {
+            self.netlink.add_address(&self.name, address, prefix)?;
+        }
+        Ok(())
+    }
+
+    /// Hands the tap to the worker, once.
+    pub(super) fn take_port(&mut self) -> Option<Tap> {
+        self.tap.take()
+    }
+
+    /// Turns the carrier on while the tap is still here.
+    pub(super) fn connect(&self) -> Result<(), DaemonError> {
+        match &self.tap {
+            Some(tap) => Ok(tap.set_carrier(true)?),
+            None => Ok(()),
+        }
+    }
+}

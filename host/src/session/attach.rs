@@ -1,0 +1,427 @@
+//! The host's answers in the bring-up, and what comes of them: a [`Link`].
+
+use shared::address::BusAddress;
+use shared::link::{
+    AcceptedRegion, BoardDescription, DoorbellDescription, Epoch, HostLink, HostOptions,
+    HostRegion, LinkEvent, Progress, QueuePlacement,
+};
+use shared::region::Rights;
+use shared::virtq::{QueueSize, RingOptions};
+use shared::window::Window;
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
+use shared::wire::net::{DEVICE_ID, NetConfig, feature};
+
+use super::choice::{choose, fitting, plan, to_host_buffer};
+use super::config::SessionConfig;
+use super::error::SessionError;
+use super::memory::SessionMemory;
+use super::placement::{Layout, Placement};
+use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
+use crate::bus::{Bus, HostMemory, Latch, Ring};
+use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer};
+
+/// The BAR that holds the control block.
+const CONTROL_BAR: u8 = 0;
+
+/// virtio-net's queue numbers (VirtIO 1.3 §5.1.2).
+const TO_HOST_QUEUE: u16 = 0;
+const TO_BOARD_QUEUE: u16 = 1;
+
+/// Looks at an idle link's rings come this often where the board has not said
+/// how often its heart beats, in ms.
+const IDLE_LOOK: u64 = 1000;
+
+/// What the data path has of a session that is up.
+pub struct Link<B: Bus> {
+    /// Both directions, ready to run.
+    pub pair: QueuePair<B::Window, B::Doorbell, B::Interrupt>,
+    /// What the session agreed on.
+    pub terms: Terms,
+}
+
+/// What a session agreed on.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What the board says about itself.
+    pub board: BoardDescription,
+    /// Negotiated features.
+    pub features: Features,
+    /// The host interface's MAC address, if the board has one for it.
+    pub mac: Option<[u8; 6]>,
+    /// What the host may leave to the board to do.
+    pub offloads: Offloads,
+    /// The layout.
+    pub layout: Layout,
+    /// Where the data path's memory lies, for whoever counts accesses.
+    pub areas: Areas,
+}
+
+/// The memory of each direction's queue, as (first bus address, bytes).
+#[derive(Clone, Debug, Default)]
+pub struct Areas {
+    /// Rings and buffers on the way to the board.
+    pub to_board: Vec<(BusAddress, u64)>,
+    /// Rings and buffers on the way to the host.
+    pub to_host: Vec<(BusAddress, u64)>,
+}
+
+/// Something that happened in a session.
+pub enum Event<B: Bus> {
+    /// The network device is up.
+    Up(Box<Link<B>>),
+    /// The session is over; the board has let go of everything.
+    Down,
+}
+
+/// What [`Session::step`] wants.
+pub struct Step<B: Bus> {
+    /// What happened.
+    pub event: Option<Event<B>>,
+    /// Step again at this time at the latest, in ms, or on a message interrupt.
+    pub wait_until: u64,
+}
+
+/// One board's session.
+pub struct Session<B: Bus> {
+    bus: B,
+    config: SessionConfig,
+    link: HostLink<B::Window>,
+    /// Doorbell 0 and vector 0: the message channel's.
+    doorbell: Option<B::Doorbell>,
+    interrupt: Option<B::Interrupt>,
+    memory: Option<(Placement, SessionMemory<B::Window>)>,
+    up: Option<Box<Link<B>>>,
+    net_device: Option<u16>,
+    shares_memory: bool,
+}
+
+impl<B: Bus> Session<B> {
+    /// A session over `bus`; `epoch` differs from the board's last one.
+    ///
+    /// # Errors
+    /// The board has no control BAR, or the feature mask leaves nothing.
+    pub fn new(bus: B, config: SessionConfig, epoch: Epoch) -> Result<Self, SessionError> {
+        let missing = REQUIRED.without(Features::new(config.feature_mask));
+        if !missing.is_empty() {
+            return Err(SessionError::FeatureMask { missing });
+        }
+        let control = bus.bar(CONTROL_BAR)?;
+        let bars = std::array::from_fn(|bar| u8::try_from(bar).map_or(0, |bar| bus.bar_len(bar)));
+        let options = HostOptions { session: epoch, control_bar: CONTROL_BAR, bars };
+        Ok(Self {
+            bus,
+            config,
+            link: HostLink::new(control, options),
+            doorbell: None,
+            interrupt: None,
+            memory: None,
+            up: None,
+            net_device: None,
+            shares_memory: false,
+        })
+    }
+
+    /// Goes on at time `now` (ms). Never waits.
+    ///
+    /// # Errors
+    /// Why there is no session, or none any more. Call [`Session::abandon`] then.
+    pub fn step(&mut self, now: u64) -> Result<Step<B>, SessionError> {
+        let mut fired = self.interrupt.as_ref().is_some_and(Latch::drain);
+        loop {
+            let step = self.link.step(now, fired)?;
+            fired = false;
+            if let Some(doorbell) = &self.doorbell {
+                for _ in 0..step.ring {
+                    doorbell.ring();
+                }
+            }
+            let event = match step.progress {
+                Progress::Waiting | Progress::Running => None,
+                Progress::NeedRegions => {
+                    self.share_memory()?;
+                    continue;
+                }
+                Progress::NeedFeatures { device } => {
+                    self.choose_features(device)?;
+                    continue;
+                }
+                Progress::NeedQueues { device } => {
+                    self.set_up_queues(device)?;
+                    continue;
+                }
+                Progress::DeviceUp { device } if self.net_device == Some(device) => {
+                    self.up.take().map(Event::Up)
+                }
+                Progress::DeviceUp { .. } => continue,
+                Progress::Event(event) => {
+                    self.board_said(event)?;
+                    continue;
+                }
+                Progress::Detached { clean } => {
+                    self.release(clean)?;
+                    Some(Event::Down)
+                }
+            };
+            if self.doorbell.is_none() {
+                self.open_channel()?;
+            }
+            return Ok(Step { event, wait_until: step.come_back_at });
+        }
+    }
+
+    /// Begins the detach; go on stepping until [`Event::Down`].
+    pub fn detach(&mut self, now: u64) {
+        self.link.detach(now);
+    }
+
+    /// After an error: takes the host's memory away from the board.
+    pub fn abandon(&mut self) {
+        let _ = self.release(false);
+    }
+
+    /// What becomes readable when the board has a message.
+    #[must_use]
+    pub const fn message_interrupt(&self) -> Option<&B::Interrupt> {
+        self.interrupt.as_ref()
+    }
+
+    /// Opens the message channel's doorbell and vector, once they are known.
+    fn open_channel(&mut self) -> Result<(), SessionError> {
+        let Some(board) = self.link.description() else { return Ok(()) };
+        self.doorbell = Some(self.bus.doorbell(&board.doorbell, 0)?);
+        self.interrupt = Some(self.bus.interrupt(0)?);
+        Ok(())
+    }
+
+    /// Plans where everything lies, and shares host memory for it.
+    fn share_memory(&mut self) -> Result<(), SessionError> {
+        let layout = self.config.layout;
+        let board = self.link.description().ok_or(SessionError::NoNetworkDevice)?;
+        if layout != Layout::BarOnly && board.outbound.is_none() {
+            return Err(SessionError::NoReach { layout });
+        }
+        let region = self.best_region(layout)?;
+        let offered = region.region.len;
+        let placement =
+            plan(&self.config, offered).ok_or(SessionError::BoardMemory { layout, offered })?;
+        let board = HostMemory {
+            iova: region.base,
+            window: self
+                .bus
+                .bar(region.region.bar)?
+                .part(region.region.offset, offered)
+                .ok_or(SessionError::NoBoardMemory { layout })?,
+        };
+        self.shares_memory = placement.host_writable > 0;
+        // The board reads its event words back from what it writes (R4).
+        let host_writable = self.share(placement.host_writable, Rights::READ_WRITE)?;
+        let host_readable = self.share(placement.host_readable, Rights::READ)?;
+        let offer = |memory: &HostMemory<B::Window>, rights| HostRegion {
+            base: memory.iova,
+            len: memory.window.len(),
+            rights,
+        };
+        let mut regions = Vec::with_capacity(2);
+        regions.extend(host_writable.as_ref().map(|m| offer(m, Rights::READ_WRITE)));
+        regions.extend(host_readable.as_ref().map(|m| offer(m, Rights::READ)));
+        let memory = SessionMemory { host_writable, host_readable, board };
+        let status = placement.status_page.map(|spot| memory.place(spot)).transpose()?;
+        self.link.supply_regions(&regions, status.map(|(window, _)| window))?;
+        self.memory = Some((placement, memory));
+        Ok(())
+    }
+
+    fn share(
+        &mut self,
+        len: u64,
+        rights: Rights,
+    ) -> Result<Option<HostMemory<B::Window>>, SessionError> {
+        if len == 0 {
+            return Ok(None);
+        }
+        let page = crate::pool::page_size();
+        Ok(Some(self.bus.share(len.next_multiple_of(page), rights)?))
+    }
+
+    /// The largest region with the rights that the layout needs.
+    fn best_region(&self, layout: Layout) -> Result<AcceptedRegion, SessionError> {
+        let need = match layout {
+            Layout::Split | Layout::AllHost => Rights::READ,
+            Layout::BarOnly => Rights::READ_WRITE,
+        };
+        self.link
+            .board_regions()
+            .filter(|accepted| accepted.region.rights.contains(need))
+            .max_by_key(|accepted| accepted.region.len)
+            .ok_or(SessionError::NoBoardMemory { layout })
+    }
+
+    /// Takes the first network device and leaves the others alone.
+    fn choose_features(&mut self, device: u16) -> Result<(), SessionError> {
+        let room = self.memory.as_ref().map_or(0, |(placement, _)| placement.to_host_buffers.len);
+        let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
+        if facts.info.device_id != DEVICE_ID || self.net_device.is_some() {
+            return Ok(self.link.decline_device()?);
+        }
+        let accepted = choose(facts.offered, self.config.feature_mask, room);
+        self.net_device = Some(device);
+        Ok(self.link.supply_features(accepted)?)
+    }
+
+    /// Initialises both rings and tells the board where they are.
+    fn set_up_queues(&mut self, device: u16) -> Result<(), SessionError> {
+        if self.net_device != Some(device) {
+            return Ok(self.link.decline_device()?);
+        }
+        let (placement, memory) = self.memory.as_ref().ok_or(SessionError::NoNetworkDevice)?;
+        let board = self.link.description().ok_or(SessionError::NoNetworkDevice)?.clone();
+        let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
+        let features = facts.accepted;
+        let config = NetConfig::decode(facts.config).ok_or(SessionError::NoNetworkDevice)?;
+        if features.has(feature::MTU) && u32::from(config.mtu) < self.config.mtu {
+            return Err(SessionError::Mtu { wanted: self.config.mtu, limit: config.mtu });
+        }
+        let stride = to_host_buffer(features, self.config.mtu);
+        let limit = |queue: u16| {
+            let size = facts.queue_sizes.get(usize::from(queue)).copied().unwrap_or(0);
+            let usable = u32::from(size).checked_ilog2().map_or(0, |log| 1 << log);
+            QueueSize::try_from(usable).map_err(|_| SessionError::Queues { queue, size })
+        };
+        let to_host_size = self.config.to_host_size.min(limit(TO_HOST_QUEUE)?);
+        let to_host_size = fitting(to_host_size, placement.to_host_buffers.len, stride)
+            .ok_or(SessionError::Placement(placement.to_host_buffers))?;
+        let to_board_size = placement.to_board_size.min(limit(TO_BOARD_QUEUE)?);
+        let options = |size| RingOptions {
+            size,
+            in_order: features.has(IN_ORDER),
+            event_idx: features.has(EVENT_IDX),
+            sleep_flush: placement.layout.sleep_flush(),
+            publish_flush: board.interrupts_unordered,
+        };
+        let (to_host, to_host_at) =
+            memory.queue(&placement.to_host_rings, options(to_host_size))?;
+        let (to_board, to_board_at) =
+            memory.queue(&placement.to_board_rings, options(to_board_size))?;
+        let queue =
+            |queue: u16, size: QueueSize, at: super::memory::RingAddresses| QueuePlacement {
+                queue,
+                size,
+                descriptors: at.descriptors,
+                driver: at.driver,
+                device: at.device,
+                doorbell: u32::from(queue) + 1,
+                vector: u32::from(queue) + 1,
+            };
+        let queues = [
+            queue(TO_HOST_QUEUE, to_host_size, to_host_at),
+            queue(TO_BOARD_QUEUE, to_board_size, to_board_at),
+        ];
+
+        let mtu = u16::try_from(self.config.mtu).unwrap_or(u16::MAX);
+        let rules = Rules::new(Offloads::to_host(features.bits()), mtu, Some(board.mac));
+        let offloads = Offloads::to_board(features.bits());
+        let to_host = ToHost::new(
+            to_host,
+            memory.buffers(placement.to_host_buffers, stride)?,
+            features.has(feature::MRG_RXBUF),
+            Sanitizer::new(rules),
+            self.ring(&board.doorbell, TO_HOST_QUEUE)?,
+        );
+        let push = placement
+            .push_buffers
+            .map(|spot| memory.buffers(spot, placement.push_stride))
+            .transpose()?;
+        let staging = match placement.to_board_buffers {
+            Some(spot) => Staging::Shared(memory.buffers(spot, placement.to_board_stride)?),
+            None => Staging::Private(vec![0; placement.to_board_stride as usize].into()),
+        };
+        let to_board = ToBoard::new(ToBoardParts {
+            queue: to_board,
+            staging,
+            push,
+            push_limit: self.config.push_limit,
+            header: OutboundHeader::new(offloads, mtu),
+            doorbell: self.ring(&board.doorbell, TO_BOARD_QUEUE)?,
+        });
+        let look = board.heartbeat.interval_ms;
+        let pair = QueuePair::new(
+            to_board,
+            to_host,
+            self.bus.interrupt(TO_BOARD_QUEUE + 1)?,
+            self.bus.interrupt(TO_HOST_QUEUE + 1)?,
+            Timer::new(u64::from(look).clamp(1, IDLE_LOOK)),
+            self.link.guard(),
+        );
+        let terms = Terms {
+            features,
+            mac: features.has(feature::MAC).then_some(config.mac),
+            offloads,
+            layout: placement.layout,
+            areas: areas(placement, memory)?,
+            board,
+        };
+        self.link.supply_queues(&queues)?;
+        self.up = Some(Box::new(Link { pair, terms }));
+        Ok(())
+    }
+
+    fn ring(
+        &self,
+        description: &DoorbellDescription,
+        queue: u16,
+    ) -> Result<B::Doorbell, SessionError> {
+        Ok(self.bus.doorbell(description, u32::from(queue) + 1)?)
+    }
+
+    fn board_said(&mut self, event: LinkEvent) -> Result<(), SessionError> {
+        match event {
+            LinkEvent::NeedsReset { device } if self.net_device == Some(device) => {
+                Err(SessionError::NeedsReset)
+            }
+            LinkEvent::Fault { code, device, queue, count } => {
+                // The board bounds how often it says so; its count tells the rest.
+                log::warn!("board fault {code} on device {device} queue {queue}, {count} so far");
+                Ok(())
+            }
+            // Link status, hot-plugged devices and in-band notifications change
+            // nothing for a single network device on a live link.
+            other => {
+                log::debug!("board: {other:?}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the host's memory away from the board; without `clean` the bus
+    /// first makes sure that the board no longer writes there.
+    fn release(&mut self, clean: bool) -> Result<(), SessionError> {
+        let reset = if clean || !self.shares_memory { Ok(()) } else { self.bus.reset() };
+        self.bus.unshare_all();
+        self.shares_memory = false;
+        reset?;
+        if clean { Ok(()) } else { Err(SessionError::NotDetached) }
+    }
+}
+
+/// The data path's memory by direction.
+fn areas<W: Window>(
+    placement: &Placement,
+    memory: &SessionMemory<W>,
+) -> Result<Areas, SessionError> {
+    let list = |rings: super::placement::RingSpots,
+                buffers: [Option<super::placement::Spot>; 2]| {
+        [Some(rings.descriptors), Some(rings.avail), Some(rings.used)]
+            .into_iter()
+            .chain(buffers)
+            .flatten()
+            .map(|spot| memory.place(spot).map(|(_, address)| (address, spot.len)))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Areas {
+        to_board: list(
+            placement.to_board_rings,
+            [placement.to_board_buffers, placement.push_buffers],
+        )?,
+        to_host: list(placement.to_host_rings, [Some(placement.to_host_buffers), None])?,
+    })
+}

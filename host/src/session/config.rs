@@ -1,0 +1,54 @@
+//! What the operator decides about one board's session.
+
+use shared::virtq::QueueSize;
+
+use super::placement::Layout;
+
+/// Settings of a session. [`SessionConfig::default`] suits one board with a
+/// few megabytes of memory in its BAR.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionConfig {
+    /// Where rings and buffers lie.
+    pub layout: Layout,
+    /// Feature bits that may be negotiated.
+    pub feature_mask: u64,
+    /// Descriptors of the receiveq, at most.
+    pub to_host_size: QueueSize,
+    /// Descriptors of the transmitq, at most.
+    pub to_board_size: QueueSize,
+    /// Frames of up to this many bytes, header included, are copied into board
+    /// memory; longer ones the board fetches. Measured, not guessed: see
+    /// docs/testing.md.
+    pub push_limit: u32,
+    /// The interface's MTU in bytes, 68 to 65521.
+    pub mtu: u32,
+}
+
+/// Bytes of each buffer on the way to the host while several make a frame.
+pub const MERGEABLE_BUFFER: u32 = 4096;
+
+/// Bytes of a buffer that holds any frame with offloads: 64 KiB and headers,
+/// rounded up.
+pub const LARGE_BUFFER: u32 = 68 * 1024;
+
+/// Without mergeable buffers, large frames are taken only if there is room
+/// for this many of them.
+pub(super) const LEAST_LARGE_BUFFERS: u64 = 16;
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            layout: Layout::Split,
+            feature_mask: u64::MAX,
+            to_host_size: queue_size(256),
+            to_board_size: queue_size(64),
+            push_limit: 2048,
+            mtu: 1500,
+        }
+    }
+}
+
+/// A size that is known to be a power of two.
+fn queue_size(size: u32) -> QueueSize {
+    QueueSize::try_from(size).unwrap_or(QueueSize::MIN)
+}

@@ -1,0 +1,138 @@
+//! Why a session could not be set up, or ended.
+
+use std::fmt;
+
+use shared::link::Refusal;
+use shared::virtq::SetupError;
+use shared::wire::features::Features;
+
+use super::placement::{Layout, Spot};
+use crate::bus::BusError;
+
+/// Why a session could not be set up, or ended.
+#[derive(Debug)]
+pub enum SessionError {
+    /// The bus failed.
+    Bus(BusError),
+    /// A step of the bring-up was refused, or the running session ended.
+    Link(Refusal),
+    /// The feature mask takes away what every session needs.
+    FeatureMask {
+        /// The bits that it must leave.
+        missing: Features,
+    },
+    /// The board has no network device.
+    NoNetworkDevice,
+    /// The network device has too few or too small queues.
+    Queues {
+        /// The queue.
+        queue: u16,
+        /// Its largest size.
+        size: u16,
+    },
+    /// The board takes smaller frames than the configured MTU.
+    Mtu {
+        /// The configured MTU.
+        wanted: u32,
+        /// The board's limit.
+        limit: u16,
+    },
+    /// The board offers no memory with the rights that the layout needs.
+    NoBoardMemory {
+        /// The layout.
+        layout: Layout,
+    },
+    /// The board's memory does not hold the smallest rings and buffers.
+    BoardMemory {
+        /// The layout.
+        layout: Layout,
+        /// Bytes that it offers.
+        offered: u64,
+    },
+    /// The board cannot reach host memory, and the layout needs it to.
+    NoReach {
+        /// The layout.
+        layout: Layout,
+    },
+    /// A device on the board asked for a reset.
+    NeedsReset,
+    /// A part does not fit where it was placed: a bug.
+    Placement(Spot),
+    /// A queue could not be set up: a bug.
+    Setup(SetupError),
+    /// The board did not confirm the detach.
+    NotDetached,
+}
+
+impl From<BusError> for SessionError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(error)
+    }
+}
+
+impl From<Refusal> for SessionError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Link(refusal)
+    }
+}
+
+impl From<SetupError> for SessionError {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(error) => error.fmt(f),
+            Self::Link(refusal) => refusal.fmt(f),
+            Self::FeatureMask { missing } => write!(
+                f,
+                "the feature mask leaves nothing to run with: it takes away {missing}, which every session needs; set bits {:#x} in it",
+                missing.bits()
+            ),
+            Self::NoNetworkDevice => {
+                f.write_str("the board has no virtio network device; check its firmware")
+            }
+            Self::Queues { queue, size } => write!(
+                f,
+                "queue {queue} of the board's network device holds {size} entries, too few; check its firmware"
+            ),
+            Self::Mtu { wanted, limit } => {
+                write!(f, "MTU {wanted} is more than the board takes; choose at most {limit}")
+            }
+            Self::NoBoardMemory { layout } => write!(
+                f,
+                "the board offers no memory with the rights that layout {layout} needs; choose another layout"
+            ),
+            Self::BoardMemory { layout, offered } => write!(
+                f,
+                "the board's {offered} bytes of memory are too few for layout {layout}; mask segmentation offloads out, lower the MTU, or give the board a larger BAR"
+            ),
+            Self::NoReach { layout } => write!(
+                f,
+                "the board cannot reach host memory, which layout {layout} needs; choose layout bar-only"
+            ),
+            Self::NeedsReset => f.write_str(
+                "the board's network device met a fault and asks for a reset; attach again",
+            ),
+            Self::Placement(spot) => write!(f, "a part does not fit its place: {spot:?} (a bug)"),
+            Self::Setup(error) => write!(f, "cannot set a queue up: {error} (a bug)"),
+            Self::NotDetached => {
+                f.write_str("the board did not confirm the detach; it was reset instead")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bus(error) => Some(error),
+            Self::Link(refusal) => Some(refusal),
+            Self::Setup(error) => Some(error),
+            _ => None,
+        }
+    }
+}
