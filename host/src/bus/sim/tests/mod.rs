@@ -1,8 +1,12 @@
 //! What the simulated bus promises, rule by rule.
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+mod bill;
+mod counted;
+mod faults;
 mod litmus;
 mod memory;
+mod ports;
 
 use shared::region::Rights;
 use shared::window::{Barrier, Window};
@@ -30,7 +34,6 @@ struct Rig {
     /// The DMA engine's.
     dma_bar: SimWindow,
     dma_ram: SimWindow,
-    #[expect(dead_code, reason = "used by the next tests")]
     iova: shared::address::BusAddress,
 }
 
