@@ -39,7 +39,7 @@ pub(super) struct StoreBuffer {
 
 impl StoreBuffer {
     /// A store that finds this many waiting makes one of them leave.
-    pub(super) const CAPACITY: usize = 24;
+    pub(super) const CAPACITY: usize = 16;
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -19,7 +19,7 @@ pub(super) struct Past {
 }
 
 impl Past {
-    const CAPACITY: usize = 32;
+    const CAPACITY: usize = 16;
 
     /// Somebody else has changed `range`, where `before` was.
     pub(super) fn remember(&mut self, range: Range, before: Data, pool: &mut Pool) {
