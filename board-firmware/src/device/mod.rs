@@ -1,0 +1,98 @@
+//! Virtio devices.
+//!
+//! Guarantee: a device runs when it is told to, does a bounded amount of work,
+//! and leaves no transfer under way: what its engine was given is finished or
+//! drained when [`BoardDevice::run`] returns. That is why a reset can be
+//! answered at once.
+
+pub mod net;
+
+use shared::fault::PeerFault;
+use shared::msg::device::DeviceModel;
+use shared::region::RegionTable;
+use shared::window::Window;
+
+use crate::dma::{DmaEngine, DmaError};
+use crate::support::BoardSupport;
+
+/// What a device needs of the board while it runs.
+#[derive(Debug)]
+pub struct Context<'a, S: BoardSupport, E> {
+    /// Milliseconds of the service's time.
+    pub now: u64,
+    /// The board.
+    pub support: &'a mut S,
+    /// Its DMA engine.
+    pub dma: &'a mut E,
+    /// The session's regions.
+    pub regions: &'a RegionTable<S::Window>,
+}
+
+/// Why a queue stopped. It stays stopped until the host resets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The host broke a rule.
+    Peer(PeerFault),
+    /// Payload may not have arrived, and nothing may be published behind it.
+    Dma(DmaError),
+}
+
+impl From<PeerFault> for Stop {
+    fn from(fault: PeerFault) -> Self {
+        Self::Peer(fault)
+    }
+}
+
+/// When something wants to be called again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Wake {
+    /// There is more to do now.
+    Again,
+    /// At this time, in milliseconds of the service's time.
+    At(u64),
+    /// Only when a doorbell rings.
+    Idle,
+}
+
+impl Wake {
+    /// The earlier of the two.
+    #[must_use]
+    pub fn sooner(self, other: Self) -> Self {
+        // The variants are declared by rising time.
+        self.min(other)
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// Frames, or whatever the device moves, that came or went.
+    pub moved: u32,
+    /// When to run again, doorbells apart.
+    pub wake: Wake,
+}
+
+/// A device as the service runs it.
+///
+/// # Implementation contract
+/// - `run` handles a bounded number of buffers, publishes what it completed,
+///   and waits for nothing.
+/// - Queues that stopped are left alone; the others run on.
+pub trait BoardDevice<W: Window>: DeviceModel<W> {
+    /// Works on all queues.
+    fn run<S, E>(&mut self, context: &mut Context<'_, S, E>) -> Ran
+    where
+        S: BoardSupport<Window = W>,
+        E: DmaEngine<W>;
+
+    /// Awake: keeps doorbells quiet. Called behind a run that moved something.
+    fn park(&mut self);
+
+    /// Asks for doorbells and looks once more (R4). `true`: nothing is there,
+    /// the board may sleep. Called in the step that may end in sleep, after
+    /// doorbells were drained; anything else starts over.
+    fn arm(&mut self) -> bool;
+
+    /// A queue that has stopped since the last call, and why.
+    fn take_stop(&mut self) -> Option<(u16, Stop)>;
+}

@@ -1,0 +1,28 @@
+//! The virtio-net device (VirtIO 1.3 §5.1).
+//!
+//! [`NetDevice`] takes frames from the transmitq, hands them to a
+//! [`NetBackend`], and puts the backend's frames into the receiveq's buffers.
+//! In the order of a frame's journey: `to_board` (ring, `transfer`, private
+//! memory), the backend ([`Echo`], [`stack::Stack`] or [`Port`]), `sink`,
+//! `to_host`.
+//!
+//! Guarantee: a malformed frame is dropped and counted, and its buffer goes
+//! back; a broken rule of the ring or an address outside the regions stops
+//! that queue and nothing else.
+
+mod backend;
+mod checksum;
+mod echo;
+mod model;
+mod port;
+mod queue;
+mod sink;
+pub mod stack;
+mod to_board;
+mod to_host;
+mod transfer;
+
+pub use backend::{FrameSink, Negotiated, NetBackend, Packet};
+pub use echo::Echo;
+pub use model::{NetDevice, NetError, NetMemory, NetOptions, RECEIVEQ, TRANSMITQ};
+pub use port::{FrameHandler, Port};

@@ -1,0 +1,131 @@
+//! Payload between private memory and the buffers that descriptors name.
+
+use shared::fault::PeerFault;
+use shared::region::{RegionTable, Rights};
+use shared::virtq::{Chain, Segment};
+
+use crate::dma::{DmaEngine, DmaError};
+use crate::support::BoardSupport;
+
+/// Why payload did not move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stuck {
+    /// An address that the host gave is none of its regions'.
+    Peer(PeerFault),
+    /// The engine failed.
+    Dma(DmaError),
+}
+
+impl From<PeerFault> for Stuck {
+    fn from(fault: PeerFault) -> Self {
+        Self::Peer(fault)
+    }
+}
+
+impl From<DmaError> for Stuck {
+    fn from(error: DmaError) -> Self {
+        Self::Dma(error)
+    }
+}
+
+/// What it takes to reach a buffer.
+pub(super) struct Mover<'a, S: BoardSupport, E> {
+    pub(super) support: &'a mut S,
+    pub(super) dma: &'a mut E,
+    pub(super) regions: &'a RegionTable<S::Window>,
+    /// Copies made, out of buffers and into them.
+    pub(super) fetches: u64,
+    pub(super) posts: u64,
+    /// Something was posted since the engine last finished.
+    pub(super) unfinished: bool,
+}
+
+impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
+    /// Gathers the start of a chain's device-readable part into `into`.
+    pub(super) fn gather(&mut self, chain: &Chain, mut into: &mut [u8]) -> Result<(), Stuck> {
+        for segment in chain.segments().iter().filter(|segment| !segment.writable) {
+            let len = (segment.len as usize).min(into.len());
+            let Some((part, rest)) = into.split_at_mut_checked(len) else { return Ok(()) };
+            self.fetch(segment, part)?;
+            into = rest;
+            if into.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, segment: &Segment, mut into: &mut [u8]) -> Result<(), Stuck> {
+        // A zero-length descriptor names no memory (hostile.md 35: legal).
+        let Ok(len @ 1..) = u32::try_from(into.len()) else { return Ok(()) };
+        let regions = self.regions;
+        for span in regions.resolve_buffer(segment.address, len, Rights::READ)?.iter() {
+            let Some((part, rest)) = into.split_at_mut_checked(span.len as usize) else { break };
+            self.support.invalidate(span.window, span.offset, span.len);
+            self.fetches += 1;
+            self.dma.fetch(span.window, span.offset, part)?;
+            into = rest;
+        }
+        Ok(())
+    }
+
+    /// Scatters `from` over a chain's device-writable part, `skip` bytes in.
+    pub(super) fn scatter(
+        &mut self,
+        chain: &Chain,
+        mut skip: u32,
+        mut from: &[u8],
+    ) -> Result<(), Stuck> {
+        for segment in chain.segments().iter().filter(|segment| segment.writable) {
+            if from.is_empty() {
+                break;
+            }
+            if skip >= segment.len {
+                skip -= segment.len;
+                continue;
+            }
+            let len = ((segment.len - skip) as usize).min(from.len());
+            let Some((part, rest)) = from.split_at_checked(len) else { break };
+            self.post(segment, skip, part)?;
+            skip = 0;
+            from = rest;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was posted is ordered before the next words.
+    pub(super) fn finish(&mut self) -> Result<(), DmaError> {
+        if self.unfinished {
+            self.dma.finish()?;
+            self.unfinished = false;
+        }
+        Ok(())
+    }
+
+    /// Ends what is under way: frames that were lost or have to wait have
+    /// left bytes in buffers that nobody was told of.
+    pub(super) fn leave_nothing_under_way(&mut self) {
+        if self.finish().is_err() {
+            self.dma.drain();
+        }
+    }
+
+    fn post(&mut self, segment: &Segment, skip: u32, mut from: &[u8]) -> Result<(), Stuck> {
+        let Ok(len @ 1..) = u32::try_from(from.len()) else { return Ok(()) };
+        let wraps = PeerFault::AddressWraps {
+            address: segment.address.bits(),
+            length: u64::from(segment.len),
+        };
+        let address = segment.address.checked_add(u64::from(skip)).ok_or(wraps)?;
+        let regions = self.regions;
+        for span in regions.resolve_buffer(address, len, Rights::WRITE)?.iter() {
+            let Some((part, rest)) = from.split_at_checked(span.len as usize) else { break };
+            self.posts += 1;
+            self.unfinished = true;
+            self.dma.post(part, span.window, span.offset)?;
+            self.support.clean(span.window, span.offset, span.len);
+            from = rest;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,343 @@
+//! One step of the whole board: doorbells, link, devices, and then sleep or
+//! not.
+//!
+//! Guarantee: a step is bounded however much the host has put into rings and
+//! channels, and [`Next::Sleep`] is answered only when every queue was armed
+//! and found empty *after* the doorbells were drained (R4). So a loop that
+//! sleeps until a doorbell or the time it was given misses nothing.
+
+use shared::link::{
+    BoardDescription, BoardLink, BoardModel, ControlError, Epoch, FaultReport, SessionEvent,
+};
+use shared::msg::body::{RegionMessage, ResultCode};
+use shared::msg::device::{DeviceEndpoint, VirtioDevice};
+
+use crate::device::{BoardDevice, Context, Stop, Wake};
+use crate::dma::DmaEngine;
+use crate::support::BoardSupport;
+use crate::trace::{Event, Trace};
+
+/// Queues that a device of the service has at most.
+pub const DEVICE_QUEUES: usize = 4;
+
+/// What the board's loop does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Call [`Service::step`] again.
+    Again,
+    /// Wait for a doorbell, at most until this time, then call
+    /// [`Service::step`].
+    Sleep {
+        /// Milliseconds of the service's time.
+        until: u64,
+    },
+}
+
+/// How the service runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServiceOptions {
+    /// Empty steps in a row before it asks for doorbells and sleeps (R6): a
+    /// bounded time of polling saves a notification where frames come in flows.
+    pub spin: u32,
+    /// While frames have moved in the last second, rings are looked at this
+    /// often all the same, in milliseconds.
+    pub recheck_ms: u64,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self { spin: 64, recheck_ms: 10 }
+    }
+}
+
+/// What the service has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ServiceStats {
+    /// Steps.
+    pub steps: u64,
+    /// Steps that ended in sleep.
+    pub sleeps: u64,
+    /// Frames found by a timer whose doorbell never came: a bug counter, 0
+    /// unless doorbells are lost on purpose.
+    pub polled: u64,
+}
+
+/// How long the doorbell of what a timer found may still come, in milliseconds.
+const DOORBELL_GRACE: u64 = 1000;
+
+/// How long after the last frame rings are looked at every `recheck_ms`.
+const LIVELY: u64 = 1000;
+
+/// A board: its support, its DMA engine, its devices (numbers 0 up, all of one
+/// type; a board with several kinds makes an enum of them).
+#[derive(Debug)]
+pub struct Service<S: BoardSupport, E, M, const DEVICES: usize = 1> {
+    link: BoardLink<S::Window>,
+    around: Around<S, E, M, DEVICES>,
+    options: ServiceOptions,
+    stats: ServiceStats,
+    idle_steps: u32,
+    /// The last step slept, so doorbells are armed.
+    slept: bool,
+    last_moved: Option<u64>,
+    /// Something was found without a doorbell at this time.
+    owed: Option<u64>,
+}
+
+/// What lies around the link.
+#[derive(Debug)]
+struct Around<S: BoardSupport, E, M, const DEVICES: usize> {
+    now: u64,
+    support: S,
+    dma: E,
+    devices: [VirtioDevice<M, DEVICE_QUEUES>; DEVICES],
+    /// One bit for each region that is open.
+    open: u64,
+    reboot: bool,
+    trace: Trace,
+}
+
+impl<S, E, M, const DEVICES: usize> Service<S, E, M, DEVICES>
+where
+    S: BoardSupport,
+    E: DmaEngine<S::Window>,
+    M: BoardDevice<S::Window>,
+{
+    /// A board that has published nothing yet. `control` is the first 16 KiB
+    /// of BAR `control_bar`.
+    ///
+    /// # Errors
+    /// What in the description breaks a rule of the protocol.
+    pub fn new(
+        control: S::Window,
+        control_bar: u8,
+        description: BoardDescription,
+        support: S,
+        dma: E,
+        devices: [M; DEVICES],
+        options: ServiceOptions,
+    ) -> Result<Self, ControlError> {
+        Ok(Self {
+            link: BoardLink::new(control, control_bar, description)?,
+            around: Around {
+                now: 0,
+                support,
+                dma,
+                devices: devices.map(VirtioDevice::new),
+                open: 0,
+                reboot: false,
+                trace: Trace::new(),
+            },
+            options,
+            stats: ServiceStats::default(),
+            idle_steps: 0,
+            slept: false,
+            last_moved: None,
+            owed: None,
+        })
+    }
+
+    /// Publishes the control block: from here on a host may attach. Call it
+    /// once, with an epoch that differs from the last boot's.
+    pub fn boot(&mut self, epoch: Epoch, now: u64) {
+        self.link.publish(epoch, now);
+        self.around.trace.record(now, Event::Boot { epoch: epoch.get() });
+    }
+
+    /// Does what is due. `now` is in milliseconds, from any start, and never
+    /// goes back.
+    pub fn step(&mut self, now: u64) -> Next {
+        self.stats.steps += 1;
+        self.around.now = now;
+
+        // 1. Drain, before anything is looked at.
+        let rung = self.around.support.take_doorbells();
+        self.settle_debt(now, rung.queues());
+
+        // 2. The link: sessions, messages, heartbeat.
+        let link = self.link.poll(now, rung.channel(), &mut self.around);
+        if link.raise_vector0 {
+            self.around.support.raise(0);
+        }
+
+        // 3. The devices.
+        let (moved, wake) = self.run_devices(now);
+        let stopped = self.report_stops(now);
+        if moved > 0 {
+            if self.slept && !rung.queues() && !link.look_at_queues {
+                self.owed.get_or_insert(now);
+            }
+            self.last_moved = Some(now);
+        }
+
+        // 4. Awake, or asleep?
+        let busy = moved > 0 || stopped || wake == Wake::Again || link.raise_vector0;
+        if busy {
+            self.idle_steps = 0;
+            self.slept = false;
+            for device in &mut self.around.devices {
+                device.model_mut().park();
+            }
+            return Next::Again;
+        }
+        if self.idle_steps < self.options.spin && !self.slept {
+            self.idle_steps += 1;
+            return Next::Again;
+        }
+        let mut quiet = true;
+        for device in &mut self.around.devices {
+            quiet &= device.model_mut().arm();
+        }
+        if self.report_stops(now) || !quiet {
+            return Next::Again;
+        }
+        self.idle_steps = 0;
+        self.slept = true;
+        self.stats.sleeps += 1;
+        Next::Sleep { until: self.until(now, link.come_back_at, wake) }
+    }
+
+    fn run_devices(&mut self, now: u64) -> (u32, Wake) {
+        let (mut moved, mut wake) = (0_u32, Wake::Idle);
+        let Around { support, dma, devices, .. } = &mut self.around;
+        for device in devices {
+            let regions = self.link.regions();
+            let mut context = Context { now, support, dma, regions };
+            let ran = device.model_mut().run(&mut context);
+            moved = moved.saturating_add(ran.moved);
+            wake = wake.sooner(ran.wake);
+        }
+        (moved, wake)
+    }
+
+    /// Tells the host and the trace of queues that stopped. `true`: one did.
+    fn report_stops(&mut self, now: u64) -> bool {
+        let mut any = false;
+        for (number, device) in (0..).zip(&mut self.around.devices) {
+            // At most one stop a queue waits.
+            for _ in 0..DEVICE_QUEUES {
+                let Some((queue, stop)) = device.model_mut().take_stop() else { break };
+                any = true;
+                device.fail();
+                let event = match stop {
+                    Stop::Peer(fault) => {
+                        self.link.report_fault(FaultReport { device: number, queue, fault });
+                        Event::QueueFault { device: number, queue, fault }
+                    }
+                    Stop::Dma(error) => Event::QueueDma { device: number, queue, error },
+                };
+                self.around.trace.record(now, event);
+            }
+        }
+        any
+    }
+
+    /// Whether what a timer found was announced after all.
+    fn settle_debt(&mut self, now: u64, rung: bool) {
+        let Some(since) = self.owed else { return };
+        if rung {
+            self.owed = None;
+        } else if now.saturating_sub(since) >= DOORBELL_GRACE {
+            self.owed = None;
+            self.stats.polled += 1;
+        }
+    }
+
+    fn until(&self, now: u64, link: u64, wake: Wake) -> u64 {
+        let lively = self.last_moved.is_some_and(|last| now.saturating_sub(last) < LIVELY);
+        let recheck = if lively { now.saturating_add(self.options.recheck_ms) } else { u64::MAX };
+        let device = match wake {
+            Wake::At(due) => due,
+            _ => u64::MAX,
+        };
+        link.min(recheck).min(device).max(now)
+    }
+
+    /// The devices' models, by number.
+    pub fn device(&mut self, number: usize) -> Option<&mut M> {
+        self.around.devices.get_mut(number).map(VirtioDevice::model_mut)
+    }
+
+    /// The link's end, for its counters and the session.
+    pub const fn link(&self) -> &BoardLink<S::Window> {
+        &self.link
+    }
+
+    /// The board under the service.
+    pub const fn support(&mut self) -> &mut S {
+        &mut self.around.support
+    }
+
+    /// The DMA engine.
+    pub const fn dma(&mut self) -> &mut E {
+        &mut self.around.dma
+    }
+
+    /// What happened so far.
+    pub const fn trace(&self) -> &Trace {
+        &self.around.trace
+    }
+
+    /// What was counted.
+    pub const fn stats(&self) -> &ServiceStats {
+        &self.stats
+    }
+
+    /// Whether the host has asked for a reboot and the board has agreed: it
+    /// then starts over at the next [`Next::Sleep`].
+    pub const fn reboot_asked(&self) -> bool {
+        self.around.reboot
+    }
+}
+
+impl<S, E, M, const DEVICES: usize> BoardModel<S::Window> for Around<S, E, M, DEVICES>
+where
+    S: BoardSupport,
+    E: DmaEngine<S::Window>,
+    M: BoardDevice<S::Window>,
+{
+    fn session(&mut self, event: SessionEvent) {
+        let event = match event {
+            SessionEvent::Started { session, .. } => Event::Attached { session: session.get() },
+            SessionEvent::Ended { session } => {
+                self.dma.drain();
+                for number in 0..u64::BITS {
+                    if self.open & (1 << number) != 0 {
+                        self.support.close_region(number);
+                    }
+                }
+                self.open = 0;
+                Event::Detached { session: session.get() }
+            }
+        };
+        self.trace.record(self.now, event);
+    }
+
+    fn add_region(&mut self, region: &RegionMessage) -> Result<S::Window, ResultCode> {
+        let bit = 1_u64.checked_shl(region.id).ok_or(ResultCode::Invalid)?;
+        let window = self.support.open_region(region)?;
+        self.open |= bit;
+        Ok(window)
+    }
+
+    fn remove_region(&mut self, id: u8) -> bool {
+        // Devices leave nothing under way, but an engine may still be busy
+        // with what it was told to forget.
+        self.dma.drain();
+        let number = u32::from(id);
+        self.open &= !1_u64.checked_shl(number).unwrap_or(0);
+        self.support.close_region(number);
+        true
+    }
+
+    fn device(&mut self, number: u16) -> Option<&mut dyn DeviceEndpoint<S::Window>> {
+        let device = self.devices.get_mut(usize::from(number))?;
+        Some(device)
+    }
+
+    fn board_reset(&mut self) -> bool {
+        self.trace.record(self.now, Event::ResetAsked);
+        self.reboot = self.support.reboot();
+        self.reboot
+    }
+}
