@@ -1,5 +1,5 @@
-//! How much memory a session's buffers may take: what is wanted, cut down to
-//! what the process may lock (RLIMIT_MEMLOCK).
+//! How much memory a session's buffers may take: what the process may lock
+//! (RLIMIT_MEMLOCK). The session's planner keeps below it.
 //!
 //! Memory that a board reaches by DMA is locked: the kernel counts it against
 //! the limit when it is mapped for the board, and refuses what is above.
@@ -8,17 +8,6 @@ use std::{fmt, fs, io};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
-
-/// Buffers of one kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Buffers {
-    /// Bytes of each.
-    pub size: u64,
-    /// How many are wanted: a power of two, as a queue's size is.
-    pub wanted: u32,
-    /// How few will do, likewise.
-    pub least: u32,
-}
 
 /// How much this process may lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,10 +67,16 @@ impl LockLimit {
         Ok(Self::Bytes { limit, used: locked(&status) })
     }
 
-    fn left(self) -> Option<u64> {
+    /// Whether `needed` bytes more may be locked.
+    ///
+    /// # Errors
+    /// [`LockLimitError`] if not.
+    pub fn check(self, needed: u64) -> Result<(), LockLimitError> {
         match self {
-            Self::Unlimited => None,
-            Self::Bytes { limit, used } => Some(limit.saturating_sub(used)),
+            Self::Bytes { limit, used } if needed > limit.saturating_sub(used) => {
+                Err(LockLimitError { needed, present: limit.saturating_sub(used), limit })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -112,43 +107,31 @@ pub fn page_size() -> u64 {
     size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
 }
 
-/// How many buffers of each kind to make: as many as wanted, or where the
-/// limit is lower, the kind that takes most halved until all fit. `fixed` is
-/// what else is locked (rings, the status page), in bytes. Each kind is a
-/// mapping of its own, in whole pages.
-///
-/// # Errors
-/// [`LockLimitError`] if even the least of each does not fit.
-pub fn plan<const N: usize>(
-    kinds: [Buffers; N],
-    fixed: u64,
-    page: u64,
-    limit: LockLimit,
-) -> Result<[u32; N], LockLimitError> {
-    let mut counts = kinds.map(|kind| kind.wanted.max(kind.least));
-    let bytes = |kind: Buffers, count: u32| pages(kind.size.saturating_mul(u64::from(count)), page);
-    let total = |counts: [u32; N]| {
-        kinds
-            .iter()
-            .zip(counts)
-            .fold(pages(fixed, page), |sum, (kind, count)| sum.saturating_add(bytes(*kind, count)))
-    };
-    let Some(left) = limit.left() else { return Ok(counts) };
-    // Each turn halves a count: at most 32 turns a kind.
-    while total(counts) > left {
-        let largest = (0..N)
-            .filter(|i| counts[*i] / 2 >= kinds[*i].least.max(1))
-            .max_by_key(|i| bytes(kinds[*i], counts[*i]));
-        let Some(largest) = largest else {
-            let LockLimit::Bytes { limit, .. } = limit else { return Ok(counts) };
-            let needed = total(kinds.map(|kind| kind.least));
-            return Err(LockLimitError { needed, present: left, limit });
-        };
-        counts[largest] /= 2;
-    }
-    Ok(counts)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn pages(bytes: u64, page: u64) -> u64 {
-    bytes.checked_next_multiple_of(page.max(1)).unwrap_or(u64::MAX)
+    #[test]
+    fn what_is_locked_already_counts() {
+        let limit = LockLimit::Bytes { limit: 8 << 20, used: 1 << 20 };
+        assert_eq!(limit.check(7 << 20), Ok(()));
+        let error = limit.check((7 << 20) + 1).unwrap_err();
+        assert_eq!((error.present, error.limit), (7 << 20, 8 << 20));
+        assert_eq!(LockLimit::Unlimited.check(u64::MAX), Ok(()));
+    }
+
+    #[test]
+    fn the_error_names_the_limit_that_would_do() {
+        let error = LockLimit::Bytes { limit: 64 << 10, used: 0 }.check(1 << 20).unwrap_err();
+        let text = error.to_string();
+        for part in ["1048576 bytes are needed", "65536", "ulimit -l 1024", "LimitMEMLOCK=1024K"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_process_has_a_limit() {
+        assert!(LockLimit::current().is_ok());
+        assert!(page_size().is_power_of_two());
+    }
 }

@@ -19,6 +19,7 @@ use super::placement::{Layout, Placement};
 use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
 use crate::bus::{Bus, HostMemory, Latch, Ring};
 use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer};
+use crate::pool::LockLimit;
 
 /// The BAR that holds the control block.
 const CONTROL_BAR: u8 = 0;
@@ -202,8 +203,8 @@ impl<B: Bus> Session<B> {
         }
         let region = self.best_region(layout)?;
         let offered = region.region.len;
-        let placement =
-            plan(&self.config, offered).ok_or(SessionError::BoardMemory { layout, offered })?;
+        let lock = LockLimit::current().map_err(SessionError::LockUnknown)?;
+        let placement = plan(&self.config, offered, lock)?;
         let board = HostMemory {
             iova: region.base,
             window: self

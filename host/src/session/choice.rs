@@ -5,8 +5,9 @@ use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
 use shared::wire::net::{HEADER_BYTES, feature};
 
 use super::config::{LARGE_BUFFER, LEAST_LARGE_BUFFERS, MERGEABLE_BUFFER, SessionConfig};
-use super::placement::{Layout, Placement, Sizes};
-use crate::net::Offloads;
+use super::error::SessionError;
+use super::placement::{Placement, Sizes};
+use crate::pool::LockLimit;
 
 /// Every feature that the host's code can use today.
 const USABLE: u64 = REQUIRED.bits()
@@ -60,17 +61,21 @@ fn plain_buffer(mtu: u32) -> u32 {
 pub(super) fn to_host_buffer(features: Features, mtu: u32) -> u32 {
     if features.has(feature::MRG_RXBUF) {
         MERGEABLE_BUFFER
-    } else if Offloads::to_host(features.bits()) == Offloads::NONE {
-        plain_buffer(mtu)
-    } else {
+    } else if features.bits() & LARGE_TO_HOST != 0 {
         LARGE_BUFFER
+    } else {
+        plain_buffer(mtu)
     }
 }
 
-/// The sizes to plan memory for, before any feature is negotiated: what the
-/// mask allows at most, made to fit `board_memory` bytes of board memory.
-/// `None` if even the smallest queues do not fit.
-pub(super) fn plan(config: &SessionConfig, board_memory: u64) -> Option<Placement> {
+/// Where everything lies, planned before any feature is negotiated: what the
+/// mask allows at most, made to fit `board_memory` bytes of board memory and
+/// the memory that the process may lock.
+pub(super) fn plan(
+    config: &SessionConfig,
+    board_memory: u64,
+    lock: LockLimit,
+) -> Result<Placement, SessionError> {
     let allowed = Features::new(config.feature_mask & USABLE);
     let large = allowed.bits() & LARGE_TO_BOARD != 0 && allowed.has(feature::CSUM);
     let mut sizes = Sizes {
@@ -82,22 +87,28 @@ pub(super) fn plan(config: &SessionConfig, board_memory: u64) -> Option<Placemen
     };
     loop {
         let placement = Placement::new(config.layout, &sizes);
-        if placement.board <= board_memory {
-            return Some(placement);
+        let locked = lock.check(placement.host_writable + placement.host_readable);
+        let fits = placement.board <= board_memory;
+        if fits && locked.is_ok() {
+            return Ok(placement);
         }
-        // The bigger of the two gives way.
+        // The bigger of the two queues gives way: each turn halves one.
         let down = u64::from(sizes.to_board.get()) * u64::from(sizes.to_board_buffer);
         let up = u64::from(sizes.to_host.get()) * u64::from(sizes.to_host_buffer);
-        let bigger = if down > up && config.layout == Layout::BarOnly {
-            &mut sizes.to_board
+        let (bigger, other) = if down > up {
+            (&mut sizes.to_board, &mut sizes.to_host)
         } else {
-            &mut sizes.to_host
+            (&mut sizes.to_host, &mut sizes.to_board)
         };
-        let smaller = QueueSize::try_from(u32::from(bigger.get()) / 2).ok()?;
-        if smaller.get() < LEAST_QUEUE {
-            return None;
+        let smaller = if bigger.get() > LEAST_QUEUE { bigger } else { other };
+        if smaller.get() <= LEAST_QUEUE {
+            let (layout, offered) = (config.layout, board_memory);
+            return Err(locked.map_or_else(SessionError::Lock, |()| SessionError::BoardMemory {
+                layout,
+                offered,
+            }));
         }
-        *bigger = smaller;
+        *smaller = QueueSize::try_from(u32::from(smaller.get()) / 2)?;
     }
 }
 
@@ -110,4 +121,52 @@ pub(super) fn fitting(limit: QueueSize, room: u64, each: u32) -> Option<QueueSiz
     let fit = u32::try_from(room / u64::from(each.max(1))).unwrap_or(u32::MAX);
     let count = fit.min(u32::from(limit.get())).checked_ilog2()?;
     QueueSize::try_from(1 << count).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Layout;
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn queues_shrink_to_what_may_be_locked() {
+        let config = SessionConfig::default();
+        let whole = plan(&config, 16 * MIB, LockLimit::Unlimited).unwrap();
+        let lock = LockLimit::Bytes { limit: 2 * MIB, used: 0 };
+        let small = plan(&config, 16 * MIB, lock).unwrap();
+        assert!(whole.host_writable + whole.host_readable > 2 * MIB);
+        assert!(small.host_writable + small.host_readable <= 2 * MIB);
+    }
+
+    #[test]
+    fn too_little_of_either_memory_is_said() {
+        let config = SessionConfig::default();
+        let lock = LockLimit::Bytes { limit: 64 << 10, used: 0 };
+        let error = plan(&config, 16 * MIB, lock).unwrap_err();
+        assert!(matches!(error, SessionError::Lock(_)), "{error}");
+        let bar_only = SessionConfig { layout: Layout::BarOnly, ..config };
+        let error = plan(&bar_only, 64 << 10, LockLimit::Unlimited).unwrap_err();
+        assert!(matches!(error, SessionError::BoardMemory { .. }), "{error}");
+    }
+
+    #[test]
+    fn without_room_for_large_buffers_no_large_frames() {
+        let offered = Features::new(USABLE);
+        let mask = u64::MAX & !feature::MRG_RXBUF;
+        let roomy = choose(offered, mask, 64 * u64::from(LARGE_BUFFER));
+        assert!(roomy.has(feature::GUEST_TSO4));
+        let tight = choose(offered, mask, 4 * u64::from(LARGE_BUFFER));
+        assert!(!tight.has(feature::GUEST_TSO4) && tight.has(feature::HOST_TSO4));
+        assert_eq!(to_host_buffer(tight, 1500), 1536);
+    }
+
+    #[test]
+    fn a_queue_fits_its_room() {
+        let limit = QueueSize::try_from(256).unwrap();
+        assert_eq!(fitting(limit, MIB, 4096).unwrap().get(), 256);
+        assert_eq!(fitting(limit, MIB, 69_632).unwrap().get(), 8);
+        assert_eq!(fitting(limit, 4096, 69_632), None);
+    }
 }

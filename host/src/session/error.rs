@@ -8,6 +8,7 @@ use shared::wire::features::Features;
 
 use super::placement::{Layout, Spot};
 use crate::bus::BusError;
+use crate::pool::LockLimitError;
 
 /// Why a session could not be set up, or ended.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub enum SessionError {
         /// Bytes that it offers.
         offered: u64,
     },
+    /// The process may lock too little memory.
+    Lock(LockLimitError),
+    /// The limit could not be read.
+    LockUnknown(std::io::Error),
     /// The board cannot reach host memory, and the layout needs it to.
     NoReach {
         /// The layout.
@@ -110,6 +115,10 @@ impl fmt::Display for SessionError {
                 f,
                 "the board's {offered} bytes of memory are too few for layout {layout}; mask segmentation offloads out, lower the MTU, or give the board a larger BAR"
             ),
+            Self::Lock(error) => error.fmt(f),
+            Self::LockUnknown(error) => {
+                write!(f, "cannot read how much memory may be locked: {error}")
+            }
             Self::NoReach { layout } => write!(
                 f,
                 "the board cannot reach host memory, which layout {layout} needs; choose layout bar-only"
