@@ -234,6 +234,18 @@ impl StaticPart {
         part
     }
 
+    /// Writes everything but the magic to the start of `window` (step B2).
+    pub fn publish_all_but_magic<W: Window>(&self, window: &W) {
+        for at in (field::LENGTH..self.len).step_by(4) {
+            window.store(at as u64, self.u32(at));
+        }
+    }
+
+    /// Writes the magic (step B3).
+    pub fn publish_magic<W: Window>(&self, window: &W) {
+        window.store(field::MAGIC as u64, self.u32(field::MAGIC));
+    }
+
     /// Copies the static part at the start of `window`, each word read once.
     /// `None`: the length is impossible (a block that is being written).
     ///

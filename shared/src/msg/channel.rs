@@ -282,20 +282,28 @@ impl<W: Window> Channel<W> {
         Ok(())
     }
 
+    /// Whether there is room for one message.
+    ///
+    /// # Errors
+    /// The peer's indices are impossible, or the bus is dead.
+    pub fn has_room(&mut self) -> Result<bool, PeerFault> {
+        let next = self.after(self.tail);
+        if next == self.peer_head {
+            self.look()?;
+        }
+        Ok(next != self.peer_head && self.is_running())
+    }
+
     /// Sends one message; `false`: there is no room now.
     ///
     /// # Errors
     /// The peer's indices are impossible, or the bus is dead.
     pub fn send(&mut self, frame: &Frame) -> Result<bool, PeerFault> {
-        let next = self.after(self.tail);
-        if next == self.peer_head {
-            self.look()?;
-        }
-        if next == self.peer_head || !self.is_running() {
+        if !self.has_room()? {
             return Ok(false);
         }
         self.window.write(self.element(self.mine, self.tail), frame);
-        self.tail = next;
+        self.tail = self.after(self.tail);
         self.window.barrier(Barrier::Write);
         self.store_indices();
         Ok(true)
