@@ -3,9 +3,10 @@
 //! They read the source tree as text, so they say "looks like" and not "is":
 //! each prints the file and line that it dislikes.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod docs;
+mod tree;
+
+use tree::{files, none};
 
 /// The one module of each crate that may hold unsafe code.
 const UNSAFE_MODULES: [&str; 3] = ["shared/src/raw/", "host/src/raw/", "tests/src/raw/"];
@@ -20,60 +21,6 @@ const SHARED_LAYERS: [&str; 9] =
 
 /// How a section of the standard is cited: this text, then the section sign and a number.
 const CITED_AS: &str = "VirtIO 1.3 ";
-
-struct File {
-    /// From the top of the repository, with forward slashes.
-    path: String,
-    text: String,
-}
-
-impl File {
-    fn read(path: &str) -> Self {
-        let text = fs::read_to_string(root().join(path));
-        Self { path: path.to_owned(), text: text.unwrap_or_else(|e| panic!("{path}: {e}")) }
-    }
-
-    /// The lines with their numbers, up to the tests inside the file.
-    fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self.text.find("#[cfg(test)]\nmod ").unwrap_or(self.text.len());
-        self.text[..end].lines().enumerate().map(|(at, line)| (at + 1, line))
-    }
-
-    fn in_a_test_tree(&self) -> bool {
-        self.path.split('/').any(|part| part == "tests" || part == "tests.rs" || part == "benches")
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Every file of the repository whose name ends with `ending`.
-fn files(ending: &str) -> Vec<File> {
-    fn walk(folder: &Path, ending: &str, into: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() {
-                if !name.starts_with('.') && name != "target" {
-                    walk(&path, ending, into);
-                }
-            } else if name.ends_with(ending) {
-                let below = path.strip_prefix(root()).unwrap();
-                into.push(below.to_str().unwrap().replace('\\', "/"));
-            }
-        }
-    }
-    let mut paths = Vec::new();
-    walk(&root(), ending, &mut paths);
-    paths.sort();
-    assert!(!paths.is_empty(), "found no {ending} file");
-    paths.iter().map(|path| File::read(path)).collect()
-}
-
-fn none(complaints: &[String]) {
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
-}
 
 fn comment_free(line: &str) -> &str {
     line.split("//").next().unwrap_or("")
@@ -244,69 +191,4 @@ fn shared_needs_no_allocator() {
         }
     }
     none(&complaints);
-}
-
-/// Dependencies that a manifest names, without the workspace's own packages.
-fn dependencies() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for manifest in files("Cargo.toml") {
-        let mut inside = false;
-        for line in manifest.text.lines() {
-            if let Some(section) = line.strip_prefix('[') {
-                inside = section.trim_end_matches(']').ends_with("dependencies");
-            } else if let (true, Some((name, value))) = (inside, line.split_once('=')) {
-                let name = name.trim().trim_end_matches(".workspace").trim_matches('"');
-                if !value.contains("path =") && !["shared", "board", "host"].contains(&name) {
-                    names.insert(name.to_owned());
-                }
-            }
-        }
-    }
-    names
-}
-
-/// The rows of the table under `heading`: their cells.
-fn table(file: &File, heading: &str) -> Vec<Vec<String>> {
-    let start = file
-        .text
-        .lines()
-        .position(|l| l.starts_with('#') && l.trim_start_matches('#').trim() == heading);
-    let start = start.unwrap_or_else(|| panic!("{} has no heading {heading:?}", file.path));
-    let rows = file.text.lines().skip(start + 1).skip_while(|line| !line.starts_with('|'));
-    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
-        .collect()
-}
-
-#[test]
-fn every_dependency_has_its_reason() {
-    let document = File::read("docs/dependencies.md");
-    let mut explained = BTreeSet::new();
-    for heading in ["In what ships", "In tests only"] {
-        for row in table(&document, heading) {
-            explained.insert(row[0].trim_matches('`').to_owned());
-        }
-    }
-    let used = dependencies();
-    assert!(used.len() > 2, "found only {used:?}");
-    assert_eq!(
-        used.difference(&explained).collect::<Vec<_>>(),
-        Vec::<&String>::new(),
-        "no reason given"
-    );
-}
-
-#[test]
-fn the_readme_says_what_works() {
-    let rows = table(&File::read("README.md"), "What works");
-    assert!(rows.len() >= 5, "{} rows", rows.len());
-    let states = ["works", "does not", "untested on hardware"];
-    for row in rows {
-        assert!(
-            states.iter().any(|state| row[1].starts_with(state)),
-            "status of {:?}: {:?}",
-            row[0],
-            row[1]
-        );
-    }
 }
