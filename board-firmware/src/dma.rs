@@ -152,6 +152,11 @@ impl<W, const HELD: usize, const BYTES: usize> FakeEngine<W, HELD, BYTES> {
         self.countdown = Some((after, fault));
     }
 
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.held.iter().all(Option::is_none)
+    }
+
     fn due(&mut self) -> Option<Fault> {
         self.transfers = self.transfers.wrapping_add(1);
         match self.countdown.take() {

@@ -21,6 +21,8 @@
 
 pub mod device;
 pub mod dma;
+#[cfg(test)]
+mod rig;
 pub mod service;
 pub mod support;
 pub mod trace;

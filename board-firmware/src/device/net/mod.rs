@@ -18,6 +18,8 @@ mod port;
 mod queue;
 mod sink;
 pub mod stack;
+#[cfg(test)]
+mod tests;
 mod to_board;
 mod to_host;
 mod transfer;

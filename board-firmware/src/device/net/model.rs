@@ -123,9 +123,10 @@ impl<'b, W: Window> Place<'b, W> {
 
     /// Puts the records back, whatever was there.
     fn free(&mut self) {
-        if let Self::Used(queue) = core::mem::replace(self, Self::Idle(&mut [])) {
-            *self = Self::Idle(queue.into_slots());
-        }
+        *self = Self::Idle(match core::mem::replace(self, Self::Idle(&mut [])) {
+            Self::Idle(slots) => slots,
+            Self::Used(queue) => queue.into_slots(),
+        });
     }
 }
 

@@ -136,7 +136,7 @@ fn shortage(count: u16, size: u16, total: usize, left: usize) -> Posted {
     }
     let taken = total.saturating_sub(left);
     // As many as it takes if the rest are like those seen so far.
-    let all = total.saturating_mul(usize::from(count)).checked_div(taken).unwrap_or(0);
+    let all = if taken == 0 { 0 } else { total.saturating_mul(usize::from(count)).div_ceil(taken) };
     let more = u16::try_from(all).unwrap_or(u16::MAX).clamp(count.saturating_add(1), size);
     Posted::NeedsBuffers(more)
 }

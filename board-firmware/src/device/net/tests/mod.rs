@@ -1,0 +1,6 @@
+//! The net device behind a driver of our own over plain memory.
+
+mod echo;
+mod faults;
+mod lengths;
+mod size;
