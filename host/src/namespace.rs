@@ -81,6 +81,11 @@ impl std::error::Error for NamespaceError {
 /// [`NamespaceError`] says what to do. The process may have changed namespace
 /// even so: end it.
 pub fn enter_namespace() -> Result<(), NamespaceError> {
+    // Only the calling thread would move; the kernel itself refuses this for
+    // user namespaces alone.
+    if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
+        return Err(NamespaceError::Threads);
+    }
     if unshare(CloneFlags::CLONE_NEWNET).is_err() {
         let maps = user_maps();
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(refused)?;
@@ -169,4 +174,108 @@ fn run_again(test: &str) -> Result<Output, NamespaceError> {
         }
         _ => NamespaceError::Run(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    fn network() -> std::path::PathBuf {
+        fs::read_link("/proc/thread-self/ns/net").unwrap()
+    }
+
+    #[test]
+    fn the_body_runs_elsewhere() {
+        let outside = network();
+        in_namespace("namespace::tests::the_body_runs_elsewhere", || {
+            // Only loopback is there, and it works.
+            let listed = fs::read_to_string("/proc/net/dev").unwrap();
+            assert_eq!(listed.lines().count(), 3, "{listed}");
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        });
+        assert_eq!(network(), outside, "this process has not moved");
+    }
+
+    #[test]
+    #[should_panic(expected = "in its namespace")]
+    fn a_failure_inside_is_a_failure() {
+        let name = "namespace::tests::a_failure_inside_is_a_failure";
+        if env::var(INSIDE).is_ok() {
+            // Not the panic that is expected: this process fails.
+            std::process::exit(1);
+        }
+        in_namespace(name, || {});
+    }
+
+    #[test]
+    #[should_panic(expected = "0 passed")]
+    fn a_wrong_name_is_a_failure() {
+        in_namespace("namespace::tests::no_such_test", || {});
+    }
+
+    /// libtest's own thread is one too many. tests/namespace.rs has the rest.
+    #[test]
+    fn not_with_several_threads() {
+        let before = network();
+        assert!(matches!(enter_namespace(), Err(NamespaceError::Threads)));
+        assert_eq!(network(), before);
+    }
+
+    /// As nobody, where the kernel lets nobody have a user namespace.
+    #[test]
+    fn unprivileged() {
+        let Some(isolated) = isolated_as_nobody() else { return };
+        let out = text(&isolated.stdout);
+        assert!(out.contains("0:65534:1") && out.contains("cap:0"), "{out}");
+    }
+
+    /// What a shell says of itself in a namespace that nobody's process made;
+    /// `None` where that is not allowed, or this is not root to become nobody.
+    fn isolated_as_nobody() -> Option<Output> {
+        if !geteuid().is_root() {
+            return None;
+        }
+        let nobody = [
+            (c"/proc/self/setgroups", b"deny".to_vec()),
+            (c"/proc/self/uid_map", b"0 65534 1".to_vec()),
+            (c"/proc/self/gid_map", b"0 65534 1".to_vec()),
+        ];
+        let mut command = Command::new("/bin/sh");
+        command.args([
+            "-c",
+            "echo $(cat /proc/self/uid_map) | tr ' ' ':'; echo cap:$(id -u); ls /sys >/dev/null",
+        ]);
+        command.uid(65534).gid(65534);
+        isolate(&mut command, Some(nobody));
+        command.output().ok()
+    }
+
+    #[test]
+    fn texts_say_what_to_do() {
+        let error = || io::Error::from_raw_os_error(libc::ENOSPC);
+        assert_eq!(
+            refused(nix::Error::ENOSPC).to_string(),
+            "no network namespace for this user: No space left on device (os error 28). Run as \
+             root, or allow user namespaces: `sysctl user.max_user_namespaces` must be above 0, \
+             kernel.unprivileged_userns_clone (Debian) 1, and \
+             kernel.apparmor_restrict_unprivileged_userns (Ubuntu) 0; in a container, run it with \
+             the SYS_ADMIN and NET_ADMIN capabilities"
+        );
+        assert_eq!(
+            refused(nix::Error::EINVAL).to_string(),
+            "a process with several threads cannot enter a user namespace: do it before any \
+             thread is started"
+        );
+        let map = NamespaceError::Map { file: "/proc/self/uid_map", error: error() };
+        assert_eq!(
+            map.to_string(),
+            "the user namespace has no root: cannot write /proc/self/uid_map: No space left on \
+             device (os error 28). An AppArmor or SELinux policy may restrict user namespaces \
+             (Ubuntu: `sysctl kernel.apparmor_restrict_unprivileged_userns`); run as root instead"
+        );
+    }
 }

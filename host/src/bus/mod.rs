@@ -21,6 +21,7 @@ use std::os::fd::BorrowedFd;
 
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
+use shared::raw::RamWindow;
 use shared::region::Rights;
 use shared::window::Window;
 
@@ -117,4 +118,10 @@ pub trait KernelMemory: Window {
     /// `len` bytes at `offset`, where the kernel may copy there and the bytes
     /// fit; else `None`, and the caller copies itself.
     fn kernel_range(&self, offset: u64, len: usize) -> Option<KernelRange<'_>>;
+}
+
+impl<K: Clone> KernelMemory for RamWindow<K> {
+    fn kernel_range(&self, offset: u64, len: usize) -> Option<KernelRange<'_>> {
+        KernelRange::of(self, offset, len)
+    }
 }

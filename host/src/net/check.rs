@@ -45,6 +45,8 @@ pub(super) struct Facts<'a> {
     pub(super) frame: &'a [u8],
     pub(super) frame_len: u32,
     pub(super) limit: u32,
+    /// Least `gso_size` for TCP. UDP's is bounded by the number of segments.
+    pub(super) least_segment: u16,
 }
 
 impl Facts<'_> {
@@ -96,7 +98,8 @@ impl Facts<'_> {
         if header.flags & FLAG_NEEDS_CSUM == 0 {
             return Err(FrameFault::SegmentationWithoutChecksum);
         }
-        if matches!(header.gso_size, 0 | RESERVED_SEGMENT) {
+        let too_small = kind != GSO_UDP_L4 && header.gso_size < self.least_segment;
+        if matches!(header.gso_size, 0 | RESERVED_SEGMENT) || too_small {
             return Err(FrameFault::SegmentSize);
         }
         let parsed = parse(self.frame).ok_or(FrameFault::Headers)?;

@@ -13,6 +13,8 @@ mod outbound;
 mod parse;
 mod port;
 mod sanitize;
+#[cfg(test)]
+mod tests;
 
 pub use check::CHECKED_BYTES;
 pub use fault::{FaultCounts, FrameFault};

@@ -90,7 +90,8 @@ impl OutboundHeader {
         // A tag's type is in the Ethernet header; what follows it is not asked.
         let tagged = matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
         let limit = frame_limit(self.mtu, usize::from(tagged));
-        let facts = Facts { offloads: self.offloads, frame, frame_len, limit };
+        let least_segment = 1;
+        let facts = Facts { offloads: self.offloads, frame, frame_len, limit, least_segment };
         if header.gso_type != GSO_NONE {
             return facts.segmented(header).map(|(rebuilt, _)| rebuilt);
         }

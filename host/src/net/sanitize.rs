@@ -5,9 +5,7 @@
 //! reaches the kernel of them is that copy. Nothing behind them is ever looked
 //! at. docs/safety.md lists the rules with their reasons.
 
-use shared::wire::net::{
-    FLAG_DATA_VALID, FLAG_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_UDP_L4, NetHeader,
-};
+use shared::wire::net::{FLAG_DATA_VALID, FLAG_NEEDS_CSUM, GSO_NONE, GSO_UDP_L4, NetHeader};
 
 use super::check::{Facts, checked_part, frame_limit};
 use super::fault::{FaultCounts, FrameFault};
@@ -139,12 +137,10 @@ fn check_to_host(rules: &Rules, head: &[u8], frame_len: u32) -> Result<Checked, 
     let frame = checked_part(head, frame_len)?;
     let tags = check_ethernet(rules, frame)?;
     let limit = frame_limit(rules.mtu, tags);
-    let facts = Facts { offloads: rules.offloads, frame, frame_len, limit };
+    let least_segment = LEAST_TCP_SEGMENT;
+    let facts = Facts { offloads: rules.offloads, frame, frame_len, limit, least_segment };
 
     let rebuilt = if header.gso_type != GSO_NONE {
-        if header.gso_type & !GSO_ECN != GSO_UDP_L4 && header.gso_size < LEAST_TCP_SEGMENT {
-            return Err(FrameFault::SegmentSize);
-        }
         let (rebuilt, segments) = facts.segmented(header)?;
         if rebuilt.gso_type == GSO_UDP_L4 && segments > u32::from(rules.udp_segments) {
             return Err(FrameFault::TooManySegments);
