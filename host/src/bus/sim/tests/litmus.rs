@@ -131,6 +131,36 @@ fn a_write_barrier_orders_stores_to_different_memories() {
     sometimes(|rig, _| outcome(rig, false));
 }
 
+/// What pushes stores out keeps to the barriers among them: the local store
+/// before the barrier is in memory before the remote one behind it is posted.
+#[test]
+fn a_push_keeps_to_the_write_barriers() {
+    let outcome = |rig: &Rig, push: &dyn Fn(&Rig), near: [&SimWindow; 2], far: [&SimWindow; 2]| {
+        set(near[0], 0, 1);
+        near[0].barrier(Barrier::Write);
+        set(near[1], 0, 1);
+        push(rig);
+        far[1].barrier(Barrier::Read);
+        for _ in 0..10_000 {
+            if get(far[1], 0) == 1 {
+                far[1].barrier(Barrier::Read);
+                return get(far[0], 0) == 0;
+            }
+        }
+        panic!("a store never arrived");
+    };
+    let read = |rig: &Rig| assert_eq!(get(&rig.host_bar, 9), 0);
+    never(|rig, _| {
+        let (near, far) = ([&rig.host_ram, &rig.host_bar], [&rig.board_ram, &rig.board_bar]);
+        outcome(rig, &read, near, far)
+    });
+    let raise = |rig: &Rig| rig.board.raise(1);
+    never(|rig, _| {
+        let (near, far) = ([&rig.board_bar, &rig.board_ram], [&rig.host_bar, &rig.host_ram]);
+        outcome(rig, &raise, near, far)
+    });
+}
+
 /// A load may be carried out before an earlier one.
 fn loads(rig: &Rig, read_barrier: bool) -> bool {
     set(&rig.board_ram, 0, 1);
