@@ -138,6 +138,22 @@ proptest! {
     }
 }
 
+/// Both sides store to one word (which the protocol never does): once a
+/// processor's own store is in memory it sees nothing older.
+#[test]
+fn an_own_store_ends_the_past() {
+    for seed in 0..300 {
+        let rig = instrument(seed, Profile::Lazy);
+        set(&rig.board_ram, 0, 1);
+        rig.board_ram.barrier(Barrier::Full);
+        get(&rig.board_ram, 1);
+        set(&rig.host_ram, 0, 2);
+        for _ in 0..300 {
+            assert_eq!(get(&rig.host_ram, 0), 2);
+        }
+    }
+}
+
 #[test]
 fn different_seeds_give_different_runs() {
     let run = |seed| {
