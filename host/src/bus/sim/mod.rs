@@ -1,4 +1,25 @@
 //! The simulated PCIe bus: an instrument with two faces.
+//!
+//! A [`SimBus`] joins a host ([`SimHostPort`], the [`Bus`](super::Bus) of the
+//! layers above) and a board ([`SimBoardPort`], what a board-support package
+//! stands on). Both see the same two memories, host memory and BAR 0, through
+//! [`SimWindow`]s that belong to one of three [`Initiator`]s.
+//!
+//! - **Instrument mode** does to stores and loads all that the rules allow:
+//!   they wait in store buffers, leave in any order that the barriers leave
+//!   open, travel in posted queues, and loads see the past. A seed decides.
+//!   For one thread at a time (any may be that one). [`FaultHook`]s break
+//!   single accesses, [`BrokenOrder`] breaks whole rules.
+//! - **Counted mode** is plain shared memory between threads, with eventfds.
+//!
+//! Both keep the [`Bill`]. What each kind of access does is a table in
+//! docs/testing.md, "The simulated bus"; `tests/litmus.rs` holds it line by
+//! line.
+//!
+//! A window never fails: what does not fit, what the IOMMU refuses, and what
+//! goes to a dead board is dropped or gives all ones, as on a real bus.
+//!
+//! Not for: caches that are not coherent, and time (that is counted in steps).
 
 mod access;
 mod bill;
