@@ -138,8 +138,8 @@ impl SimBoardPort {
         }
     }
 
-    /// What becomes readable when a doorbell rings, in counted mode; drained by
-    /// [`take_doorbells`](Self::take_doorbells).
+    /// What becomes readable when a doorbell rings or the host resets the board,
+    /// in counted mode; drained by [`take_doorbells`](Self::take_doorbells).
     #[must_use]
     pub fn doorbell_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.core.engine {

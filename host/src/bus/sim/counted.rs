@@ -59,6 +59,11 @@ impl Signals {
     /// drained, so that none is lost.
     pub(super) fn ring(&self, index: u16) {
         self.rung.fetch_or(1 << index, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Wakes the board without a doorbell.
+    pub(super) fn wake(&self) {
         self.doorbell.signal();
         self.sent.fetch_add(1, Ordering::SeqCst);
     }
@@ -74,6 +79,11 @@ impl Signals {
         self.drained.store(sent, Ordering::Relaxed);
         self.doorbell.drain();
         self.rung.swap(0, Ordering::SeqCst)
+    }
+
+    /// Takes back what has rung; from any thread.
+    pub(super) fn forget_doorbells(&self) {
+        self.rung.store(0, Ordering::SeqCst);
     }
 
     pub(super) fn doorbell_fd(&self) -> BorrowedFd<'_> {

@@ -135,7 +135,8 @@ impl Bus for SimHostPort {
         match &self.core.engine {
             Engine::Instrument(machine) => lock(machine).reset(),
             Engine::Counted(signals) => {
-                signals.take_doorbells();
+                signals.forget_doorbells();
+                signals.wake();
             }
         }
         Ok(())

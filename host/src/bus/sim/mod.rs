@@ -133,6 +133,12 @@ impl SimBus {
         SimBoardPort::new(Arc::clone(&self.core))
     }
 
+    /// BAR 0's length in bytes.
+    #[must_use]
+    pub fn bar_len(&self) -> u64 {
+        self.core.bar.len
+    }
+
     /// What the board's control block says of its doorbells: one register
     /// each, any value rings.
     #[must_use]

@@ -29,7 +29,8 @@ pub struct SimWindow {
     len: u64,
     backing: Backing,
     /// Held by the board's outbound windows: how many are open.
-    _slot: Option<Arc<Slot>>,
+    #[expect(dead_code, reason = "held for its drop")]
+    slot: Option<Arc<Slot>>,
 }
 
 /// Where the bytes are.
@@ -77,13 +78,21 @@ impl SimWindow {
             (None, Engine::Counted(_)) => return None,
         };
         let core = Arc::clone(core);
-        Some(Self { core, who, memory, start, len, backing, _slot: slot.map(Arc::new) })
+        Some(Self { core, who, memory, start, len, backing, slot: slot.map(Arc::new) })
     }
 
     /// Who accesses through this window.
     #[must_use]
     pub fn initiator(&self) -> Initiator {
         self.who
+    }
+
+    /// The same memory as the board's DMA engine sees it; `None` for windows
+    /// of the host's, and where there is no engine.
+    #[must_use]
+    pub fn dma_view(&self) -> Option<Self> {
+        let has_engine = self.core.options.outbound.dma && self.who != Initiator::HostCpu;
+        has_engine.then(|| Self { who: Initiator::BoardDma, slot: None, ..self.clone() })
     }
 
     /// Whether its accesses cross the bus.

@@ -301,7 +301,6 @@ impl Machine {
         }
         for side in [Side::Host, Side::Board] {
             self.arrive_all(side);
-            self.past[side.index()].clear(&mut self.pool);
         }
         while let Some(cargo) = self.interrupts.pop_front() {
             self.deliver(cargo, Side::Host);

@@ -105,6 +105,12 @@ fn doorbells_leave_the_descriptor_unreadable_once_taken() {
         assert!(!readable());
         assert_eq!(rig.board.take_doorbells(), 0);
     }
+    // A reset wakes the board too, and takes back what rang before.
+    doorbell.ring();
+    rig.bus.host().reset().unwrap();
+    assert!(readable());
+    assert_eq!(rig.board.take_doorbells(), 0);
+    assert!(!readable() && rig.board.take_reset());
 }
 
 #[test]

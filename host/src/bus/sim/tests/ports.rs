@@ -137,6 +137,7 @@ fn the_boards_reach_is_limited_as_it_says() {
         drop(one);
         refused(near, 0x1000, "in use");
         drop(clone);
+        assert!(two.dma_view().is_none());
         board.outbound(add(near, 0x2000), 0x2000).unwrap();
         drop(two);
         assert!(board.dma(near, 0x1000).unwrap_err().to_string().contains("no DMA engine"));
@@ -147,6 +148,24 @@ fn the_boards_reach_is_limited_as_it_says() {
     let bus = bus.unwrap();
     let near = bus.host().share(0x1000, Rights::READ_WRITE).unwrap().iova;
     assert!(bus.board().outbound(near, 0x1000).unwrap_err().to_string().contains("in use"));
+}
+
+#[test]
+fn the_dma_engine_sees_the_same_memory() {
+    let rig = instrument(1, Profile::Eager);
+    let view = rig.board_ram.dma_view().unwrap();
+    assert_eq!((view.initiator(), view.is_remote()), (Initiator::BoardDma, true));
+    set(&view, 0, 7);
+    assert_eq!(get(&rig.dma_ram, 0), 7);
+    rig.bus.settle();
+    assert_eq!(get(&rig.host_ram, 0), 7);
+    let local = rig.board_bar.dma_view().unwrap();
+    assert!(!local.is_remote() && rig.host_bar.dma_view().is_none());
+    // It takes none of the CPU's outbound windows and keeps none open.
+    let limits = rig.board.limits();
+    drop(rig.board_ram);
+    let open: Vec<_> = (0..limits.windows).map(|_| rig.board.outbound(rig.iova, 8)).collect();
+    assert!(open.iter().all(Result::is_ok));
 }
 
 #[test]
