@@ -222,6 +222,10 @@ impl<W: Window + Clone> HostLink<W> {
                 if let Some(board) = &mut self.board {
                     self.ring = self.ring.saturating_add(board.endpoint.take_sent());
                 }
+                if matches!(self.mode, Mode::Await | Mode::Start | Mode::Leaving) {
+                    // The caller may not have had a doorbell for the first ring.
+                    self.ring = self.ring.max(1);
+                }
                 let ring = core::mem::replace(&mut self.ring, 0);
                 Ok(Step { progress, ring, come_back_at: self.come_back_at(now_ms) })
             }
