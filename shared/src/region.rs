@@ -2,7 +2,7 @@
 //!
 //! Guarantee: what [`RegionTable::resolve`] returns lies wholly inside a
 //! window of a region that gives the right asked for. Look-up is a binary
-//! search over at most [`MAX_REGIONS`] entries. docs/protocol.md, "Regions".
+//! search over at most [`MAX_REGIONS`] entries. docs/protocol.md, "Bus addresses".
 
 use core::ops::{BitOr, Range};
 

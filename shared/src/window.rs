@@ -9,7 +9,7 @@
 //! simulated bus (host crate), and test fakes.
 
 /// What a barrier orders, for the initiator that calls it (R8). The letters
-/// are those of the table in docs/protocol.md, "Order".
+/// are those of the table in docs/protocol-rings.md, "Order".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Barrier {
     /// Earlier stores are visible to the peer before later stores (publish).

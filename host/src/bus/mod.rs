@@ -6,7 +6,7 @@
 //! same on every backend. The one here is [`sim`], a simulated PCIe bus.
 //!
 //! What a backend promises about order is what PCIe gives to uncached windows
-//! and what rule R4 rests on (docs/protocol.md, "Order"):
+//! and what rule R4 rests on (docs/protocol-rings.md, "Order"):
 //!
 //! - stores to the board arrive in the order in which they were accepted;
 //! - a load from the board arrives behind this side's earlier stores to it, and

@@ -1,4 +1,4 @@
-//! Barrier instructions, by who the observer is (docs/protocol.md, "Order").
+//! Barrier instructions, by who the observer is (docs/protocol-rings.md, "Order").
 //!
 //! Rust's fences order CPUs: on aarch64 they are `dmb ish`, which leaves out a
 //! PCIe device, and on riscv64 they leave out the I/O bits. So memory that is

@@ -91,6 +91,24 @@ fn comments_name_docs_that_exist() {
     none(&complaints);
 }
 
+/// Code refers to documents of this repository only, as `docs/name.md`.
+#[test]
+fn comments_name_no_other_documents() {
+    let mut complaints = Vec::new();
+    for file in files(".rs") {
+        for (number, line) in file.text.lines().enumerate() {
+            for (at, _) in line.match_indices(".md") {
+                let start = line[..at].rfind([' ', '`', '(', '"']).map_or(0, |space| space + 1);
+                let own = file.path.starts_with("tests/tests/repository/");
+                if !own && !line[start..].starts_with("docs/") {
+                    complaints.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
+                }
+            }
+        }
+    }
+    none(&complaints);
+}
+
 /// Whether `path`, such as `shared::virtq::driver`, is a module of the crate that it begins with.
 fn is_module(path: &str) -> bool {
     let mut parts = path.split("::");
@@ -133,6 +151,17 @@ fn the_architecture_names_what_is_there() {
             };
             if !found {
                 complaints.push(format!("docs/architecture.md:{}: no {word}", number + 1));
+            }
+        }
+    }
+    for source in ["shared/src", "host/src", "board-firmware/src"] {
+        for entry in fs::read_dir(root().join(source)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let stem = name.trim_end_matches(".rs");
+            let mapped = document.text.contains(&format!("`{source}/{stem}`"))
+                || document.text.contains(&format!("`{source}/{name}`"));
+            if stem != "lib" && !mapped {
+                complaints.push(format!("docs/architecture.md: {source}/{name} is on no map"));
             }
         }
     }

@@ -56,7 +56,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
     }
 
     fn fetch(&mut self, segment: &Segment, mut into: &mut [u8]) -> Result<(), Stuck> {
-        // A zero-length descriptor names no memory (hostile.md 35: legal).
+        // A zero-length descriptor names no memory, and is legal.
         let Ok(len @ 1..) = u32::try_from(into.len()) else { return Ok(()) };
         let regions = self.regions;
         for span in regions.resolve_buffer(segment.address, len, Rights::READ)?.iter() {

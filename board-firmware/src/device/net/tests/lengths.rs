@@ -1,4 +1,4 @@
-//! Headers cut over descriptors, and lengths at every edge (hostile.md 35, 56).
+//! Headers cut over descriptors, and lengths at every edge.
 
 use shared::virtq::Segment;
 use shared::wire::features::{EVENT_IDX, IN_ORDER};
