@@ -14,7 +14,7 @@ mod parse;
 mod port;
 mod sanitize;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use check::CHECKED_BYTES;
 pub use fault::{FaultCounts, FrameFault};

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "numbers of made-up frames")]
 
 mod exhaustive;
-mod grammar;
+pub(crate) mod grammar;
 mod kernel;
 mod naive;
 mod outbound;
