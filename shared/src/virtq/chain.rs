@@ -73,46 +73,32 @@ impl Chain {
         head: u16,
     ) -> Result<(), PeerFault> {
         self.clear();
-        let result = self.walk_from(descriptors, size, head);
-        if result.is_err() {
-            self.clear();
-        }
-        result
-    }
-
-    #[inline(always)]
-    fn walk_from<D: Window>(
-        &mut self,
-        descriptors: &D,
-        size: QueueSize,
-        head: u16,
-    ) -> Result<(), PeerFault> {
         let limit = MAX_CHAIN.min(usize::from(size.get()));
         let mut index = head;
+        let (mut readable, mut writable) = (0_u32, 0_u32);
         let mut behind_writable = false;
         // At most `limit` rounds whatever the table says: a loop ends here too.
-        for slot in self.segments.iter_mut().take(limit) {
+        for (count, slot) in (1..).zip(self.segments.iter_mut().take(limit)) {
             let address: u64 = descriptors.load(descriptor_address(index));
             let (len, flags, next) = tail_fields(descriptors.load(descriptor_tail(index)));
             if flags & !(DESC_NEXT | DESC_WRITE) != 0 {
                 return Err(PeerFault::DescriptorFlags { flags });
             }
-            let writable = flags & DESC_WRITE != 0;
-            if writable {
+            let is_writable = flags & DESC_WRITE != 0;
+            if is_writable {
                 behind_writable = true;
-                self.writable = self.writable.checked_add(len).ok_or(PeerFault::ChainTooLarge)?;
+                writable = writable.checked_add(len).ok_or(PeerFault::ChainTooLarge)?;
             } else if behind_writable {
                 return Err(PeerFault::ReadableAfterWritable);
             } else {
-                self.readable = self.readable.checked_add(len).ok_or(PeerFault::ChainTooLarge)?;
+                readable = readable.checked_add(len).ok_or(PeerFault::ChainTooLarge)?;
             }
-            *slot = Segment { address: BusAddress::new(address), len, writable };
-            self.len += 1;
+            let address = BusAddress::new(address);
+            *slot = Segment { address, len, writable: is_writable };
             if flags & DESC_NEXT == 0 {
-                return match self.readable.checked_add(self.writable) {
-                    Some(_) => Ok(()),
-                    None => Err(PeerFault::ChainTooLarge),
-                };
+                readable.checked_add(writable).ok_or(PeerFault::ChainTooLarge)?;
+                (self.len, self.readable, self.writable) = (count, readable, writable);
+                return Ok(());
             }
             if next >= size.get() {
                 return Err(PeerFault::DescriptorIndex { index: next, size: size.get() });

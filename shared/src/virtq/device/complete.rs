@@ -73,14 +73,12 @@ where
         if let Some(fault) = self.broken {
             return Err(CompleteError::Broken(fault));
         }
-        if head >= self.size() || self.slots.get(head).state & IN_FLIGHT == 0 {
-            return Err(CompleteError::NotInFlight { head });
-        }
-        if self.in_order {
-            let due = self.slots.get(self.completed).popped();
-            if due != head {
-                return Err(CompleteError::OutOfOrder { head, due });
-            }
+        // In order, the next one due is in flight if any is.
+        let is_due = self.in_order
+            && self.taken != self.completed
+            && self.slots.get(self.completed).popped() == head;
+        if !is_due {
+            self.check_completable(head)?;
         }
         self.slots.get_mut(head).state &= !IN_FLIGHT;
         if self.in_order && entry == UsedEntry::MaySkip {
@@ -92,6 +90,18 @@ where
             self.write_entry(self.run_start, head, written);
             self.completed = self.completed.wrapping_add(1);
             self.run_start = self.completed;
+        }
+        Ok(())
+    }
+
+    /// Whether a buffer that is not simply the next in order can be completed.
+    fn check_completable(&self, head: u16) -> Result<(), CompleteError> {
+        if head >= self.size() || self.slots.get(head).state & IN_FLIGHT == 0 {
+            return Err(CompleteError::NotInFlight { head });
+        }
+        if self.in_order {
+            let due = self.slots.get(self.completed).popped();
+            return Err(CompleteError::OutOfOrder { head, due });
         }
         Ok(())
     }

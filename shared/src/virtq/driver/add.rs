@@ -75,14 +75,19 @@ where
             if self.free == 0 {
                 return Err(AddError::Full { needed: 1, free: 0 });
             }
-            let flags = if segment.writable { DESC_WRITE } else { 0 };
-            self.describe(head, segment, flags, 0);
+            let (flags, writable) =
+                if segment.writable { (DESC_WRITE, segment.len) } else { (0, 0) };
             self.next = self.after(head);
-            self.commit(head, 1, if segment.writable { segment.len } else { 0 });
+            let added = self.added;
+            let slot = self.describe(head, segment, flags, 0);
+            slot.hold(1, writable, added);
+            self.make_available(head, 1);
         } else {
             let (count, writable) = self.check(segments)?;
             self.add_chain(segments);
-            self.commit(head, count, writable);
+            let added = self.added;
+            self.slots.get_mut(head).hold(count, writable, added);
+            self.make_available(head, count);
         }
         Ok(head)
     }
@@ -140,7 +145,13 @@ where
 
     /// Writes what of a descriptor the device does not know yet.
     #[inline(always)]
-    fn describe(&mut self, index: u16, segment: &Segment, flags: u16, next: u16) {
+    fn describe(
+        &mut self,
+        index: u16,
+        segment: &Segment,
+        flags: u16,
+        next: u16,
+    ) -> &mut DriverSlot {
         let slot = self.slots.get_mut(index);
         let address = segment.address.bits();
         if slot.address != address {
@@ -155,16 +166,13 @@ where
             slot.tail = tail;
             self.parts.descriptors.store(descriptor_tail(index), tail);
         }
+        slot
     }
 
-    /// Takes `count` descriptors from `head` on into flight, and writes the
+    /// Takes the `count` descriptors of a buffer into flight, and writes the
     /// avail entry unless it already says `head`.
     #[inline(always)]
-    fn commit(&mut self, head: u16, count: u16, writable: u32) {
-        let slot = self.slots.get_mut(head);
-        slot.count = count;
-        slot.writable = writable;
-        slot.position = self.added;
+    fn make_available(&mut self, head: u16, count: u16) {
         let place = self.added & self.handshake.options().size.mask();
         let entry = self.slots.get_mut(place);
         if entry.entry != head {

@@ -33,6 +33,16 @@ pub struct DriverSlot {
     link: u16,
 }
 
+impl DriverSlot {
+    /// The buffer whose head this is goes into flight.
+    #[inline(always)]
+    fn hold(&mut self, count: u16, writable: u32, position: u16) {
+        self.count = count;
+        self.writable = writable;
+        self.position = position;
+    }
+}
+
 /// The driver side of a queue. `S` stores one [`DriverSlot`] a descriptor.
 ///
 /// Its calls in a loop that never misses a wake-up: [`take`](Self::take) until
