@@ -143,6 +143,37 @@ pub enum FaultPolicy {
 }
 
 impl PeerFault {
+    /// The fault's code in EVENT_FAULT (docs/safety.md, "Policy for each fault").
+    #[must_use]
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::AvailIndexAhead { .. } => 1,
+            Self::UsedIndexAhead { .. } => 2,
+            Self::DescriptorIndex { .. } => 3,
+            Self::HeadInFlight { .. } => 4,
+            Self::ChainTooLong { .. } => 5,
+            Self::ChainTooLarge => 6,
+            Self::ReadableAfterWritable => 7,
+            Self::DescriptorFlags { .. } => 8,
+            Self::IndirectInIndirect => 9,
+            Self::IndirectLength { .. } => 10,
+            Self::AddressWraps { .. } => 11,
+            Self::AddressUnmapped { .. } => 12,
+            Self::AddressRights { .. } => 13,
+            Self::AddressStraddles { .. } => 14,
+            Self::UsedId { .. } => 15,
+            Self::UsedLength { .. } => 16,
+            Self::BatchBeyondIndex { .. } => 17,
+            Self::NumBuffers { .. } => 18,
+            Self::ChainTooShort { .. } => 19,
+            Self::QueueSetup { .. } => 20,
+            Self::ChannelIndex { .. } => 21,
+            Self::ChannelClosed { .. } => 22,
+            Self::ChannelLayout => 23,
+            Self::LinkLost => 24,
+        }
+    }
+
     /// The policy for this fault (docs/safety.md, "Policy for each fault").
     #[must_use]
     pub const fn policy(self) -> FaultPolicy {

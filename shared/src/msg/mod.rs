@@ -8,9 +8,10 @@
 //! [`driver`] matches answers to requests, [`device`] answers for one device.
 
 pub mod body;
-
+pub mod channel;
+pub mod codec;
 pub mod device;
-
+pub mod driver;
 pub mod kind;
 pub mod status;
 
@@ -18,5 +19,5 @@ pub use body::{
     Body, ConfigData, Data, DeviceInfo, DeviceMap, Event, FeatureWords, Message, QueueAddresses,
     RegionKind, RegionMessage, Request, Response, ResultCode,
 };
-
+pub use codec::{Frame, Malformed};
 pub use kind::{Kind, Side};

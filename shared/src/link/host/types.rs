@@ -1,18 +1,14 @@
-//! The host's end of the link: the numbered steps of the attach, then the
-//! watch over the session, then the detach (docs/protocol.md, "Bring-up").
+//! What goes in and out of the host's end of the link.
 
 use crate::address::BusAddress;
 use crate::msg::DeviceInfo;
 use crate::region::Rights;
 use crate::virtq::QueueSize;
-use crate::window::Window;
 use crate::wire::features::Features;
 use crate::wire::status::DeviceStatus;
 
-use super::control::BarLengths;
-use super::description::{BoardDescription, BoardRegion, Epoch};
-use super::refusal::Refusal;
-use super::words::LinkGuard;
+use super::super::control::BarLengths;
+use super::super::description::{BoardRegion, Epoch};
 
 /// What a host wants of an attach.
 #[derive(Clone, Debug)]
@@ -178,113 +174,4 @@ pub struct Step {
     /// Step again at this time at the latest, in milliseconds, or when vector
     /// 0 fires. Does not matter where the caller has to supply something.
     pub come_back_at: u64,
-}
-
-/// The host's end of the link, for one session.
-#[derive(Debug)]
-pub struct HostLink<W> {
-    control: W,
-    options: HostOptions,
-    description: Option<BoardDescription>,
-}
-
-impl<W: Window + Clone> HostLink<W> {
-    /// A link over `control`, the window on the whole control BAR.
-    pub const fn new(control: W, options: HostOptions) -> Self {
-        Self { control, options, description: None }
-    }
-
-    /// Goes on. Never waits.
-    ///
-    /// # Errors
-    /// The step that refused and why; the link is over then: make a new one,
-    /// with another session epoch, after a back-off.
-    pub fn step(&mut self, now_ms: u64, vector0_fired: bool) -> Result<Step, Refusal> {
-        let _ = (vector0_fired, &self.control, &self.options);
-        Ok(Step { progress: Progress::Waiting, ring: 0, come_back_at: now_ms + 10 })
-    }
-
-    /// What the board says about itself, from step 2 on.
-    pub const fn description(&self) -> Option<&BoardDescription> {
-        self.description.as_ref()
-    }
-
-    /// The board's regions with the bus addresses that they have or will have.
-    pub fn board_regions(&self) -> impl Iterator<Item = AcceptedRegion> + '_ {
-        core::iter::empty()
-    }
-
-    /// Answers [`Progress::NeedRegions`]: the host's regions, the first one
-    /// device-writable with the status page at its start, and the window on
-    /// that page. Empty and `None` for a BAR-only session.
-    ///
-    /// # Errors
-    /// What is wrong with them, or [`super::Reason::OutOfTurn`].
-    pub fn supply_regions(
-        &mut self,
-        regions: &[HostRegion],
-        status: Option<W>,
-    ) -> Result<(), Refusal> {
-        let _ = (regions, status);
-        Ok(())
-    }
-
-    /// The device that is being brought up, or whose config was read last.
-    pub const fn facts(&self) -> Option<DeviceFacts<'_>> {
-        None
-    }
-
-    /// Answers [`Progress::NeedFeatures`]: the features to accept.
-    ///
-    /// # Errors
-    /// If they are not a subset of those offered, or lack a required one.
-    pub fn supply_features(&mut self, accepted: Features) -> Result<(), Refusal> {
-        let _ = accepted;
-        Ok(())
-    }
-
-    /// Answers [`Progress::NeedQueues`]: the queues to set up, by rising
-    /// number; their rings are initialised. At most 64.
-    ///
-    /// # Errors
-    /// If one of them cannot be.
-    pub fn supply_queues(&mut self, queues: &[QueuePlacement]) -> Result<(), Refusal> {
-        let _ = queues;
-        Ok(())
-    }
-
-    /// Answers [`Progress::NeedFeatures`] or [`Progress::NeedQueues`]: leave
-    /// this device alone (it is reset) and go on with the next.
-    ///
-    /// # Errors
-    /// [`super::Reason::OutOfTurn`].
-    pub fn decline_device(&mut self) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// While the session runs: read a device's config space again;
-    /// [`LinkEvent::ConfigRead`] says when it is there.
-    ///
-    /// # Errors
-    /// [`super::Reason::OutOfTurn`] while another one is being read.
-    pub fn refresh_config(&mut self, device: u16) -> Result<(), Refusal> {
-        let _ = device;
-        Ok(())
-    }
-
-    /// What the data path checks before each batch; from the acceptance on.
-    pub fn guard(&self) -> Option<LinkGuard<W>> {
-        None
-    }
-
-    /// Begins the detach, whatever step the link is at; go on stepping until
-    /// [`Progress::Detached`].
-    pub const fn detach(&mut self, now_ms: u64) {
-        let _ = now_ms;
-    }
-
-    /// Answers that came after their deadline, or that nobody waited for.
-    pub const fn late_answers(&self) -> u64 {
-        0
-    }
 }
