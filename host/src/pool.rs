@@ -110,6 +110,8 @@ pub fn page_size() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::in_namespace;
+    use crate::raw::SharedMemory;
 
     #[test]
     fn what_is_locked_already_counts() {
@@ -143,6 +145,20 @@ mod tests {
         assert!(!has_ipc_lock(&status("nonsense")) && !has_ipc_lock(""));
         assert_eq!(locked(&status("0")), 132 * 1024);
         assert_eq!(locked(""), 0);
+    }
+
+    #[test]
+    fn locked_memory_is_seen() {
+        // In a process of its own: others lock memory, too.
+        in_namespace("pool::tests::locked_memory_is_seen", || {
+            let status = || fs::read_to_string("/proc/self/status").unwrap();
+            let before = locked(&status());
+            let memory = SharedMemory::new(16 * usize::try_from(page_size()).unwrap()).unwrap();
+            memory.lock().unwrap();
+            assert_eq!(locked(&status()), before + 16 * page_size());
+            drop(memory);
+            assert_eq!(locked(&status()), before);
+        });
     }
 
     #[test]

@@ -37,6 +37,15 @@ impl SharedMemory {
         unsafe { RamWindow::new(start, len, StoreWidth::Bits64, Arc::clone(&self.map)) }
     }
 
+    /// Locks all of it into memory, against the limit of
+    /// [`LockLimit`](crate::pool::LockLimit).
+    ///
+    /// # Errors
+    /// The kernel's: ENOMEM or EPERM where the limit is too low.
+    pub fn lock(&self) -> io::Result<()> {
+        self.map.lock()
+    }
+
     /// Length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     #[must_use]
