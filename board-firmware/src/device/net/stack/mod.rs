@@ -17,6 +17,8 @@ mod checks;
 mod page;
 mod phy;
 mod services;
+#[cfg(test)]
+mod tests;
 
 use core::fmt;
 
