@@ -9,6 +9,8 @@ use super::tasks::Task;
 use super::{
     Current, HostLink, HostRegion, MAX_QUEUES, Mode, QueuePlacement, Reason, Refusal, TaskState,
 };
+#[cfg(doc)]
+use super::{LinkEvent, Progress};
 
 impl<W: Window + Clone> HostLink<W> {
     /// Answers [`Progress::NeedRegions`]: the host's regions, the first one

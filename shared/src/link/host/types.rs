@@ -9,6 +9,8 @@ use crate::wire::status::DeviceStatus;
 
 use super::super::control::BarLengths;
 use super::super::description::{BoardRegion, Epoch};
+#[cfg(doc)]
+use super::HostLink;
 
 /// What a host wants of an attach.
 #[derive(Clone, Debug)]
