@@ -23,9 +23,8 @@ mod tests;
 use core::fmt;
 
 use shared::wire::net::{NetHeader, feature};
-use smoltcp::iface::{Config, Interface, SocketSet, SocketStorage};
+use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities, Medium};
-use smoltcp::socket::udp;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
@@ -36,6 +35,8 @@ use super::checksum::ETHERNET_HEADER;
 use crate::device::Wake;
 
 pub use self::services::{SOCKETS, UDP_PACKETS};
+pub use smoltcp::iface::SocketStorage;
+pub use smoltcp::socket::udp::PacketMetadata;
 
 /// A connection on which the host says nothing for this long is given up.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ pub struct StackMemory<'b> {
     /// Places for the sockets.
     pub sockets: &'b mut [SocketStorage<'b>; SOCKETS],
     /// Places for UDP packets, in and out.
-    pub packets: &'b mut [udp::PacketMetadata; 2 * UDP_PACKETS],
+    pub packets: &'b mut [PacketMetadata; 2 * UDP_PACKETS],
     /// Bytes of all socket buffers: at least [`Stack::LEAST_BYTES`], shared out
     /// evenly among the bulk services. 64 KiB a buffer or more is what a
     /// gigabit wants; [`Stack::BULK_BUFFERS`] of them.
