@@ -15,6 +15,8 @@ pub struct ToBoardCounters {
     pub dropped: u64,
     /// Doorbells rung.
     pub doorbells: u64,
+    /// Event words read back across the bus before sleeping (R4).
+    pub sleep_flushes: u64,
     /// Times that every descriptor was in flight when a frame was waiting.
     pub ring_full: u64,
 }
@@ -32,6 +34,10 @@ pub struct ToHostCounters {
     pub dropped: u64,
     /// Doorbells rung to return buffers.
     pub doorbells: u64,
+    /// Event words read back across the bus before sleeping (R4).
+    pub sleep_flushes: u64,
+    /// Frames that the port copied through private memory.
+    pub bounced: u64,
     /// Wake-ups that found nothing.
     pub empty_wakeups: u64,
     /// Work that the timer found and no interrupt announced: a bug counter.

@@ -142,7 +142,7 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
 
     /// The counters so far.
     #[must_use]
-    pub const fn counters(&self) -> BridgeCounters {
+    pub fn counters(&self) -> BridgeCounters {
         BridgeCounters { to_board: self.to_board.counters(), to_host: self.to_host.counters() }
     }
 }

@@ -188,7 +188,7 @@ impl<W: Window, R: Ring> ToBoard<W, R> {
 
     /// The counters so far.
     #[must_use]
-    pub const fn counters(&self) -> ToBoardCounters {
-        self.counters
+    pub fn counters(&self) -> ToBoardCounters {
+        ToBoardCounters { sleep_flushes: self.queue.stats().flushes, ..self.counters }
     }
 }

@@ -77,6 +77,7 @@ impl<W: Window, R: Ring> ToHost<W, R> {
         let mut moved = Moved::default();
         let outcome = self.empty_ring(port, budget, &mut moved);
         if moved.frames > 0 {
+            self.counters.bounced = port.bounced();
             self.publish();
         }
         outcome.map(|()| moved)
@@ -170,8 +171,8 @@ impl<W: Window, R: Ring> ToHost<W, R> {
 
     /// The counters so far.
     #[must_use]
-    pub const fn counters(&self) -> ToHostCounters {
-        self.counters
+    pub fn counters(&self) -> ToHostCounters {
+        ToHostCounters { sleep_flushes: self.queue.stats().flushes, ..self.counters }
     }
 }
 

@@ -94,6 +94,17 @@ pub struct HostMemory<W> {
     pub window: W,
 }
 
+/// A stretch of memory that both sides see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stretch {
+    /// `None`: host memory; else the BAR.
+    pub bar: Option<u8>,
+    /// First byte: bus address of host memory, or offset in the BAR.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
 /// A way to notify the board.
 pub trait Ring {
     /// Notifies, behind all that this thread has stored before: implementations

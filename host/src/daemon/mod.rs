@@ -10,6 +10,7 @@ mod error;
 mod interface;
 mod worker;
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -38,6 +39,7 @@ pub struct BoardOptions {
 #[derive(Debug)]
 pub struct Running {
     stop: Arc<Stop>,
+    ended: Arc<Stop>,
     control: Option<JoinHandle<Result<(), DaemonError>>>,
     counters: PublishedCounters,
     terms: Terms,
@@ -58,6 +60,8 @@ impl Running {
         // and should not cost the board an attach.
         let interface = Interface::create(&options.interface)?;
         let stop = Arc::new(Stop::new()?);
+        let ended = Arc::new(Stop::new()?);
+        let tell = Arc::clone(&ended);
         let counters = PublishedCounters::default();
         let (up, is_up) = mpsc::sync_channel(1);
         let control = control::Control {
@@ -69,10 +73,14 @@ impl Running {
         };
         let control = thread::Builder::new()
             .name(format!("{}-control", options.interface.name))
-            .spawn(move || control.run(bus))
+            .spawn(move || {
+                let outcome = control.run(bus);
+                tell.ask();
+                outcome
+            })
             .map_err(DaemonError::io("start a thread"))?;
         match is_up.recv() {
-            Ok(terms) => Ok(Self { stop, control: Some(control), counters, terms }),
+            Ok(terms) => Ok(Self { stop, ended, control: Some(control), counters, terms }),
             // It ended before the link was up: its error says why.
             Err(mpsc::RecvError) => Err(join(control).err().unwrap_or(DaemonError::ThreadDied)),
         }
@@ -90,10 +98,11 @@ impl Running {
         &self.terms
     }
 
-    /// Whether the link has ended by itself; [`Running::stop`] then says why.
+    /// Becomes readable when the link has ended by itself; [`Running::stop`]
+    /// then says why.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.control.as_ref().is_none_or(JoinHandle::is_finished)
+    pub fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.fd()
     }
 
     /// Detaches the board and removes the interface.

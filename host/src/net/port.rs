@@ -28,6 +28,12 @@ pub trait FramePort<W> {
     /// [`PortError`]: the port is of no use any more. A frame that it merely
     /// would not take is [`Sent::Dropped`].
     fn send(&mut self, head: &[u8], rest: &[Located<'_, W>]) -> Result<Sent, PortError>;
+
+    /// Frames that went through private memory of the port: one copy each
+    /// that window memory which the kernel may reach would have saved.
+    fn bounced(&self) -> u64 {
+        0
+    }
 }
 
 /// What became of a frame.

@@ -1,6 +1,5 @@
 //! The host's answers in the bring-up, and what comes of them: a [`Link`].
 
-use shared::address::BusAddress;
 use shared::link::{
     AcceptedRegion, BoardDescription, DoorbellDescription, Epoch, HostLink, HostOptions,
     HostRegion, LinkEvent, Progress, QueuePlacement,
@@ -15,9 +14,9 @@ use super::choice::{choose, fitting, plan, to_host_buffer};
 use super::config::SessionConfig;
 use super::error::SessionError;
 use super::memory::SessionMemory;
-use super::placement::{Layout, Placement};
+use super::placement::{Area, Layout, Placement, RingSpots, Spot};
 use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
-use crate::bus::{Bus, HostMemory, Latch, Ring};
+use crate::bus::{Bus, HostMemory, Latch, Ring, Stretch};
 use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer};
 use crate::pool::LockLimit;
 
@@ -57,13 +56,13 @@ pub struct Terms {
     pub areas: Areas,
 }
 
-/// The memory of each direction's queue, as (first bus address, bytes).
+/// The memory of each direction's queue: rings and buffers.
 #[derive(Clone, Debug, Default)]
 pub struct Areas {
-    /// Rings and buffers on the way to the board.
-    pub to_board: Vec<(BusAddress, u64)>,
-    /// Rings and buffers on the way to the host.
-    pub to_host: Vec<(BusAddress, u64)>,
+    /// On the way to the board.
+    pub to_board: Vec<Stretch>,
+    /// On the way to the host.
+    pub to_host: Vec<Stretch>,
 }
 
 /// Something that happened in a session.
@@ -91,6 +90,7 @@ pub struct Session<B: Bus> {
     doorbell: Option<B::Doorbell>,
     interrupt: Option<B::Interrupt>,
     memory: Option<(Placement, SessionMemory<B::Window>)>,
+    region: Option<AcceptedRegion>,
     up: Option<Box<Link<B>>>,
     net_device: Option<u16>,
     shares_memory: bool,
@@ -116,6 +116,7 @@ impl<B: Bus> Session<B> {
             doorbell: None,
             interrupt: None,
             memory: None,
+            region: None,
             up: None,
             net_device: None,
             shares_memory: false,
@@ -130,6 +131,7 @@ impl<B: Bus> Session<B> {
         let mut fired = self.interrupt.as_ref().is_some_and(Latch::drain);
         loop {
             let step = self.link.step(now, fired)?;
+            log::trace!("{now} ms: {:?}", step.progress);
             fired = false;
             if let Some(doorbell) = &self.doorbell {
                 for _ in 0..step.ring {
@@ -137,7 +139,11 @@ impl<B: Bus> Session<B> {
                 }
             }
             let event = match step.progress {
-                Progress::Waiting | Progress::Running => None,
+                Progress::Waiting => None,
+                Progress::Running if self.net_device.is_none() => {
+                    return Err(SessionError::NoNetworkDevice);
+                }
+                Progress::Running => None,
                 Progress::NeedRegions => {
                     self.share_memory()?;
                     continue;
@@ -229,6 +235,7 @@ impl<B: Bus> Session<B> {
         let status = placement.status_page.map(|spot| memory.place(spot)).transpose()?;
         self.link.supply_regions(&regions, status.map(|(window, _)| window))?;
         self.memory = Some((placement, memory));
+        self.region = Some(region);
         Ok(())
     }
 
@@ -358,7 +365,7 @@ impl<B: Bus> Session<B> {
             mac: features.has(feature::MAC).then_some(config.mac),
             offloads,
             layout: placement.layout,
-            areas: areas(placement, memory)?,
+            areas: areas(placement, memory, self.region),
             board,
         };
         self.link.supply_queues(&queues)?;
@@ -408,21 +415,28 @@ impl<B: Bus> Session<B> {
 fn areas<W: Window>(
     placement: &Placement,
     memory: &SessionMemory<W>,
-) -> Result<Areas, SessionError> {
-    let list = |rings: super::placement::RingSpots,
-                buffers: [Option<super::placement::Spot>; 2]| {
+    region: Option<AcceptedRegion>,
+) -> Areas {
+    let host = |area: &Option<HostMemory<W>>| area.as_ref().map(|m| (None, m.iova.bits()));
+    let start = |area| match area {
+        Area::HostWritable => host(&memory.host_writable),
+        Area::HostReadable => host(&memory.host_readable),
+        Area::Board => region.map(|r| (Some(r.region.bar), r.region.offset)),
+    };
+    let list = |rings: RingSpots, buffers: [Option<Spot>; 2]| {
         [Some(rings.descriptors), Some(rings.avail), Some(rings.used)]
             .into_iter()
             .chain(buffers)
             .flatten()
-            .map(|spot| memory.place(spot).map(|(_, address)| (address, spot.len)))
-            .collect::<Result<Vec<_>, _>>()
+            .filter_map(|spot| {
+                let (bar, start) = start(spot.area)?;
+                Some(Stretch { bar, start: start + spot.offset, len: spot.len })
+            })
+            .collect()
     };
-    Ok(Areas {
-        to_board: list(
-            placement.to_board_rings,
-            [placement.to_board_buffers, placement.push_buffers],
-        )?,
-        to_host: list(placement.to_host_rings, [Some(placement.to_host_buffers), None])?,
-    })
+    let to_board = [placement.to_board_buffers, placement.push_buffers];
+    Areas {
+        to_board: list(placement.to_board_rings, to_board),
+        to_host: list(placement.to_host_rings, [Some(placement.to_host_buffers), None]),
+    }
 }

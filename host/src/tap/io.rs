@@ -29,6 +29,10 @@ impl<W: KernelMemory> FramePort<W> for Tap {
         receive_private(&self.file, into, &mut self.counters.oversized)
     }
 
+    fn bounced(&self) -> u64 {
+        self.counters.bounced
+    }
+
     fn send(&mut self, head: &[u8], rest: &[Located<'_, W>]) -> Result<Sent, PortError> {
         let total = rest.iter().map(|piece| u64::from(piece.len)).sum::<u64>() + head.len() as u64;
         let direct = rest.len() <= MAX_PIECES && rest.iter().all(|piece| range(piece).is_some());

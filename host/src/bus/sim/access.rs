@@ -64,15 +64,23 @@ impl Side {
 /// What an access serves: packets, or the link that carries them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plane {
-    /// Rings and buffers; doorbells and vectors from 1 on.
+    /// Rings and buffers of the queue to the board, once
+    /// [`SimBus::label`](super::SimBus::label) has said where they are.
+    ToBoard,
+    /// The same of the queue to the host.
+    ToHost,
+    /// Other rings and buffers; doorbells and vectors from 1 on.
     Data,
     /// Control pages, message channels, status page; doorbell 0 and vector 0.
     Link,
 }
 
 impl Plane {
-    /// Both, in the bill's order.
-    pub const ALL: [Self; 2] = [Self::Data, Self::Link];
+    /// All, in the bill's order.
+    pub const ALL: [Self; 4] = [Self::ToBoard, Self::ToHost, Self::Data, Self::Link];
+
+    /// Those that carry packets.
+    pub const DATA: [Self; 3] = [Self::ToBoard, Self::ToHost, Self::Data];
 
     pub(super) const fn index(self) -> usize {
         self as usize

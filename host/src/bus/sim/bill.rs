@@ -112,7 +112,7 @@ impl Counts {
 /// two bills, in between. Printed, it is a table.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Bill {
-    rows: [[Counts; 2]; 3],
+    rows: [[Counts; 4]; 3],
     /// Accesses of the board that the IOMMU refused.
     pub iommu_faults: u64,
 }
@@ -175,6 +175,15 @@ impl Bill {
             sum += self[(who, plane)];
         }
         sum
+    }
+
+    /// What `who` did for packets, in whichever direction.
+    #[must_use]
+    pub fn data(&self, who: Initiator) -> Counts {
+        Plane::DATA.iter().fold(Counts::default(), |mut sum, plane| {
+            sum += self[(who, *plane)];
+            sum
+        })
     }
 
     /// The same table with every figure divided by `packets`.
@@ -248,7 +257,7 @@ impl fmt::Display for Table {
         let unit = if self.packets.is_some() { "per packet" } else { "" };
         let (names, figures) = WIDTH;
         write!(f, "{unit:<names$}")?;
-        for _ in Plane::ALL {
+        for _ in 0..2 {
             for who in Initiator::ALL {
                 write!(f, "{who:>figures$}")?;
             }
@@ -263,10 +272,10 @@ impl fmt::Display for Table {
         writeln!(f)?;
         for (name, figure) in LINES {
             let mut values = [0; 6];
-            let columns =
-                Plane::ALL.iter().flat_map(|plane| Initiator::ALL.map(|who| (who, *plane)));
-            for (value, column) in values.iter_mut().zip(columns) {
-                *value = figure(&self.bill[column]);
+            let data = Initiator::ALL.map(|who| self.bill.data(who));
+            let link = Initiator::ALL.map(|who| self.bill[(who, Plane::Link)]);
+            for (value, counts) in values.iter_mut().zip(data.iter().chain(&link)) {
+                *value = figure(counts);
             }
             self.line(f, name, values)?;
         }

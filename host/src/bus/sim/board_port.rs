@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use shared::address::BusAddress;
 
-use super::access::{Initiator, Plane};
+use super::access::Initiator;
 use super::core::{Core, Engine, lock};
 use super::options::OutboundLimits;
 use super::window::{SimWindow, Slot};
@@ -121,7 +121,8 @@ impl SimBoardPort {
         if vector >= self.core.options.vectors {
             return;
         }
-        self.core.meter.interrupt(Initiator::BoardCpu, Plane::of_notification(vector.into()));
+        let plane = self.core.notification_plane(vector.into());
+        self.core.meter.interrupt(Initiator::BoardCpu, plane);
         match &self.core.engine {
             Engine::Instrument(machine) => lock(machine).raise(vector),
             Engine::Counted(signals) if !self.core.board.is_silent() => signals.raise(vector),

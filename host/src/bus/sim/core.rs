@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::region::Rights;
 
+use super::access::Plane;
 use super::counted::Signals;
 use super::machine::Machine;
 use super::memory::{Directory, Memory};
@@ -45,6 +46,8 @@ pub(super) struct Core {
     pub(super) board: Arc<BoardState>,
     pub(super) meter: Arc<Meter>,
     pub(super) engine: Engine,
+    /// Which doorbell and vector belong to one direction's queue.
+    pub(super) notifications: OnceLock<Vec<(u32, Plane)>>,
 }
 
 impl fmt::Debug for Core {
@@ -59,6 +62,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
+    pub(super) fn notification_plane(&self, number: u32) -> Plane {
+        let labels = self.notifications.get().map_or(&[][..], Vec::as_slice);
+        let label = labels.iter().find(|(labelled, _)| *labelled == number);
+        label.map_or(Plane::of_notification(number), |(_, plane)| *plane)
+    }
+
     pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
         lock(&self.directory)
     }

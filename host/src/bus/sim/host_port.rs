@@ -8,7 +8,7 @@ use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
 use shared::region::Rights;
 
-use super::access::{Initiator, Plane, Side};
+use super::access::{Initiator, Side};
 use super::core::{Core, Engine, lock};
 use super::memory::Memory;
 use super::window::SimWindow;
@@ -80,7 +80,17 @@ impl Bus for SimHostPort {
         let link_len = if directory.is_empty() { options.host_link_len } else { 0 };
         let memory = |id, ram| {
             let live = AtomicBool::new(true);
-            Arc::new(Memory { id, home: Side::Host, base, len, rights, link_len, live, ram })
+            Arc::new(Memory {
+                id,
+                home: Side::Host,
+                base,
+                len,
+                rights,
+                link_len,
+                labels: std::sync::OnceLock::new(),
+                live,
+                ram,
+            })
         };
         let memory = match &core.engine {
             Engine::Instrument(machine) => lock(machine).add_memory(bytes, |id| memory(id, None)),
@@ -152,7 +162,7 @@ pub struct SimDoorbell {
 
 impl Ring for SimDoorbell {
     fn ring(&self) {
-        let plane = Plane::of_notification(self.register.into());
+        let plane = self.core.notification_plane(self.register.into());
         self.core.meter.doorbell(Initiator::HostCpu, plane);
         match &self.core.engine {
             Engine::Instrument(machine) => lock(machine).ring(self.register),

@@ -1,7 +1,8 @@
 //! The memories of the simulated machine pair, and which bus addresses they have.
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use memmap2::MmapRaw;
 use shared::address::BusAddress;
@@ -23,6 +24,8 @@ pub(super) struct Memory {
     pub(super) rights: Rights,
     /// Offsets below this are billed as the link's.
     pub(super) link_len: u64,
+    /// Which offsets belong to one direction's queue.
+    pub(super) labels: OnceLock<Vec<(Range<u64>, Plane)>>,
     /// Whether the other side still reaches it.
     pub(super) live: AtomicBool,
     pub(super) ram: Option<RamWindow<Arc<MmapRaw>>>,
@@ -30,7 +33,12 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn plane(&self, offset: u64) -> Plane {
-        if offset < self.link_len { Plane::Link } else { Plane::Data }
+        if offset < self.link_len {
+            return Plane::Link;
+        }
+        let labels = self.labels.get().map_or(&[][..], Vec::as_slice);
+        let label = labels.iter().find(|(range, _)| range.contains(&offset));
+        label.map_or(Plane::Data, |(_, plane)| *plane)
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -79,6 +87,10 @@ impl Directory {
         self.next = memory.base + memory.len;
         self.shared += memory.len;
         self.regions.push(memory);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Memory>> {
+        self.regions.iter()
     }
 
     pub(super) fn clear(&mut self) {

@@ -55,7 +55,7 @@ struct OpenLine(AtomicU64);
 /// All counters of one bus.
 #[derive(Debug)]
 pub(super) struct Meter {
-    rows: [[Row; 2]; 3],
+    rows: [[Row; 4]; 3],
     open: [OpenLine; 3],
     iommu_faults: AtomicU64,
     /// The widest piece of an uncombined store into the board, in bytes.

@@ -39,7 +39,7 @@ mod window;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use shared::link::DoorbellDescription;
 use shared::region::Rights;
@@ -54,12 +54,23 @@ pub use schedule::Profile;
 pub use window::SimWindow;
 
 use self::core::{BoardState, Core, Engine, lock};
-use super::BusError;
+use super::{BusError, Stretch};
 use crate::raw::SharedMemory;
 use counted::Signals;
 use machine::Machine;
 use memory::{Directory, Memory};
 use meter::Meter;
+
+/// What belongs to one direction's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Label<'a> {
+    /// The plane to bill it to.
+    pub plane: Plane,
+    /// Its memory.
+    pub stretches: &'a [Stretch],
+    /// Its doorbell and its vector.
+    pub notification: u32,
+}
 
 /// A host and a board joined by a simulated bus. Clones are the same bus.
 #[derive(Clone, Debug)]
@@ -84,6 +95,7 @@ impl SimBus {
         let bytes = usize::try_from(len).map_err(|_| too_long())?;
         let bar = |id, ram| {
             Arc::new(Memory {
+                labels: OnceLock::new(),
                 id,
                 home: Side::Board,
                 base: 0,
@@ -117,6 +129,7 @@ impl SimBus {
                 board,
                 meter,
                 engine,
+                notifications: OnceLock::new(),
             }),
         })
     }
@@ -157,6 +170,32 @@ impl SimBus {
     #[must_use]
     pub fn bill(&self) -> Bill {
         self.core.meter.bill()
+    }
+
+    /// Bills accesses to these stretches (BAR, or `None` for host memory;
+    /// first byte; length), and these doorbells and vectors, to `plane`. Once
+    /// for each memory: all of a session's labels come in one call.
+    pub fn label(&self, labels: &[Label<'_>]) {
+        let of = |memory: &Memory, bar: Option<u8>| {
+            let stretches = labels.iter().flat_map(|label| {
+                let plane = label.plane;
+                label.stretches.iter().map(move |stretch| (*stretch, plane))
+            });
+            stretches
+                .filter(|(stretch, _)| stretch.bar == bar)
+                .filter_map(|(stretch, plane)| {
+                    let start = stretch.start.checked_sub(memory.base)?;
+                    let end = start.checked_add(stretch.len)?;
+                    (end <= memory.len).then_some((start..end, plane))
+                })
+                .collect::<Vec<_>>()
+        };
+        let _ = self.core.bar.labels.set(of(&self.core.bar, Some(0)));
+        for memory in self.core.directory().iter() {
+            let _ = memory.labels.set(of(memory, None));
+        }
+        let numbers = labels.iter().map(|label| (label.notification, label.plane));
+        let _ = self.core.notifications.set(numbers.collect());
     }
 
     fn machine(&self) -> Option<&Mutex<Machine>> {

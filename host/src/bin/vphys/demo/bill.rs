@@ -1,0 +1,101 @@
+//! The bill of one phase of the demo.
+
+use virtio_phys_host::bridge::BridgeCounters;
+use virtio_phys_host::bus::sim::{Bill, Initiator, Label, Plane, SimBus};
+use virtio_phys_host::daemon::Running;
+
+use super::emulated_board::{BoardCounters, EmulatedBoard};
+use super::report::PerPacket;
+
+/// Queue numbers plus one: doorbell and vector 0 are the message channel's.
+const TO_HOST_NOTIFICATION: u32 = 1;
+const TO_BOARD_NOTIFICATION: u32 = 2;
+
+/// Tells the simulated bus which memory is whose.
+pub(crate) fn label(bus: &SimBus, running: &Running) {
+    let areas = &running.terms().areas;
+    bus.label(&[
+        Label {
+            plane: Plane::ToBoard,
+            stretches: &areas.to_board,
+            notification: TO_BOARD_NOTIFICATION,
+        },
+        Label {
+            plane: Plane::ToHost,
+            stretches: &areas.to_host,
+            notification: TO_HOST_NOTIFICATION,
+        },
+    ]);
+}
+
+/// All counters at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    bill: Bill,
+    host: BridgeCounters,
+    board: BoardCounters,
+}
+
+impl Reading {
+    /// Reads them all. Host and board publish theirs before they sleep, so
+    /// the link should be quiet.
+    pub(crate) fn take(bus: &SimBus, running: &Running, board: &EmulatedBoard) -> Self {
+        Self { bill: bus.bill(), host: running.counters(), board: board.counters() }
+    }
+
+    /// Whether no frame has moved since `before`.
+    pub(crate) fn moved_nothing_since(&self, before: &Self) -> bool {
+        let frames = |reading: &Self| {
+            let (host, board) = (&reading.host, &reading.board.net);
+            (host.to_board.frames, host.to_host.frames, board.to_board_frames, board.to_host_frames)
+        };
+        frames(self) == frames(before)
+    }
+
+    /// The bill of the queue to the board since `before`.
+    pub(crate) fn to_board(self, before: &Self) -> PerPacket {
+        let frames = self.host.to_board.frames - before.host.to_board.frames;
+        let pushed = self.host.to_board.pushed - before.host.to_board.pushed;
+        let fetched = self.board.net.to_board_frames - before.board.net.to_board_frames;
+        let flushes = self.host.to_board.sleep_flushes - before.host.to_board.sleep_flushes
+            + self.board.queues[1].flushes
+            - before.board.queues[1].flushes;
+        self.per_packet(before, Plane::ToBoard, frames, flushes, pushed + fetched)
+    }
+
+    /// The bill of the queue to the host since `before`.
+    pub(crate) fn to_host(self, before: &Self) -> PerPacket {
+        let frames = self.host.to_host.frames - before.host.to_host.frames;
+        let posted = self.board.net.to_host_frames - before.board.net.to_host_frames;
+        let bounced = self.host.to_host.bounced - before.host.to_host.bounced;
+        let flushes = self.host.to_host.sleep_flushes - before.host.to_host.sleep_flushes
+            + self.board.queues[0].flushes
+            - before.board.queues[0].flushes;
+        self.per_packet(before, Plane::ToHost, frames, flushes, posted + bounced)
+    }
+
+    fn per_packet(
+        self,
+        before: &Self,
+        plane: Plane,
+        frames: u64,
+        flushes: u64,
+        copies: u64,
+    ) -> PerPacket {
+        let bill = self.bill - before.bill;
+        let of = |who| bill[(who, plane)];
+        let (host, board, dma) =
+            (of(Initiator::HostCpu), of(Initiator::BoardCpu), of(Initiator::BoardDma));
+        let reads = host.bus_reads() + board.bus_reads() + dma.bus_reads();
+        let each = |count: u64| count as f64 / frames.max(1) as f64;
+        PerPacket {
+            bus_reads: each(reads.saturating_sub(flushes)),
+            sleep_flushes: each(flushes),
+            control_stores_host: each(host.control_stores()),
+            control_stores_board: each(board.control_stores()),
+            doorbells: each(host.doorbells),
+            interrupts: each(board.interrupts),
+            copies: each(copies),
+        }
+    }
+}
