@@ -62,7 +62,6 @@ fn unwrapped(text: &str) -> String {
 
 /// A comment that says `docs/name.md`, or that and a heading in quotation marks, is a link too.
 #[test]
-#[ignore = "the documents are being written"]
 fn comments_name_docs_that_exist() {
     let mut complaints = Vec::new();
     for file in files(".rs").into_iter().chain(files(".md")) {
@@ -232,4 +231,74 @@ fn the_readme_says_what_works() {
             row[1]
         );
     }
+}
+
+/// `PeerFault`'s variants in the order of a match in `fault.rs`, each with what `value` finds behind.
+fn matched(function: &str, value: fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let source = File::read("shared/src/fault.rs");
+    let (_, body) = source.text.split_once(function).expect("the function");
+    let (body, _) = body.split_once("\n    }\n").expect("its end");
+    let mut waiting = Vec::new();
+    let mut found = Vec::new();
+    for piece in body.split("Self::").skip(1) {
+        waiting.push(piece.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("").to_owned());
+        if let Some((_, behind)) = piece.split_once("=>") {
+            let value = value(behind).unwrap_or_else(|| panic!("no value in {behind:?}"));
+            found.extend(waiting.drain(..).map(|name| (name, value.clone())));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_peer_fault_has_its_policy() {
+    let codes = matched("pub const fn code", |behind| {
+        let digits = behind.trim().split(|c: char| !c.is_ascii_digit()).next()?;
+        (!digits.is_empty()).then(|| digits.to_owned())
+    });
+    let policies = matched("pub const fn policy", |behind| {
+        let name = behind.split_once("FaultPolicy::")?.1;
+        Some(name.split(|c: char| !c.is_alphanumeric()).next()?.to_owned())
+    });
+    assert!(codes.len() > 20 && codes.len() == policies.len(), "{codes:?} {policies:?}");
+    let coded: Vec<[String; 3]> = codes
+        .into_iter()
+        .zip(policies)
+        .map(|((name, code), (same, policy))| {
+            assert_eq!(name, same, "code and policy list their faults in one order");
+            [code, name, policy]
+        })
+        .collect();
+    let safety = File::read("docs/safety.md");
+    let written: Vec<[String; 3]> = second_table(&safety, "Policy for each fault")
+        .into_iter()
+        .map(|row| [row[0].clone(), row[1].clone(), row[3].clone()])
+        .collect();
+    assert_eq!(written, coded);
+}
+
+/// The rows of the second table under `heading`.
+fn second_table(file: &File, heading: &str) -> Vec<Vec<String>> {
+    let (_, behind) = file.text.split_once(&format!("## {heading}\n")).expect("the heading");
+    let (_, behind) = behind.split_once("|\n\n").expect("a first table");
+    table(&File { path: file.path.clone(), text: format!("# second\n{behind}") }, "second")
+}
+
+#[test]
+fn every_cause_of_a_dropped_frame_is_explained() {
+    let rows = table(&File::read("docs/safety.md"), "Frames from the board");
+    let written: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(written, host::net::FrameFault::ALL.map(host::net::FrameFault::name));
+}
+
+#[test]
+fn the_unsafe_inventory_is_complete() {
+    let rows = table(&File::read("docs/safety.md"), "Unsafe code");
+    let written: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    let is_unsafe = |file: &File| {
+        let mut lines = file.text.lines().map(crate::comment_free);
+        lines.any(|line| crate::has_word(line, "unsafe") && !line.contains('"'))
+    };
+    let found = files(".rs").into_iter().filter(is_unsafe).map(|file| file.path);
+    assert_eq!(written, found.collect::<BTreeSet<_>>());
 }
