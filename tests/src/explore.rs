@@ -1,9 +1,9 @@
 //! Explores every state of a small model, breadth first.
 //!
 //! Three answers that the models of this project need together, and no crate
-//! gives all of (docs/dependencies.md, "stateright"): states are kept whole
-//! and compared whole, so no hash collision hides one; the first bad state
-//! comes with a shortest trace; and "from every state the work can be
+//! gives all of (docs/dependencies.md, "Looked at and left out"): states are
+//! kept whole and compared whole, so no hash collision hides one; the first bad
+//! state comes with a shortest trace; and "from every state the work can be
 //! finished" is checked on the whole graph, cycles included.
 
 use std::fmt::Display;
