@@ -272,3 +272,59 @@ impl fmt::Display for PeerFault {
 }
 
 impl core::error::Error for PeerFault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each; `code` is an exhaustive match, so a new one is missed here
+    /// only until `every_fault_is_in_the_document` counts them.
+    fn all() -> [PeerFault; 24] {
+        [
+            PeerFault::AvailIndexAhead { claimed: 1, limit: 2 },
+            PeerFault::UsedIndexAhead { claimed: 1, limit: 2 },
+            PeerFault::DescriptorIndex { index: 1, size: 2 },
+            PeerFault::HeadInFlight { head: 1 },
+            PeerFault::ChainTooLong { limit: 1 },
+            PeerFault::ChainTooLarge,
+            PeerFault::ReadableAfterWritable,
+            PeerFault::DescriptorFlags { flags: 1 },
+            PeerFault::IndirectInIndirect,
+            PeerFault::IndirectLength { length: 1 },
+            PeerFault::AddressWraps { address: 1, length: 2 },
+            PeerFault::AddressUnmapped { address: 1 },
+            PeerFault::AddressRights { address: 1 },
+            PeerFault::AddressStraddles { address: 1 },
+            PeerFault::UsedId { id: 1 },
+            PeerFault::UsedLength { length: 1, limit: 2 },
+            PeerFault::BatchBeyondIndex { id: 1 },
+            PeerFault::NumBuffers { count: 1 },
+            PeerFault::ChainTooShort { found: 1, needed: 2 },
+            PeerFault::QueueSetup { queue: 1 },
+            PeerFault::ChannelIndex { index: 1 },
+            PeerFault::ChannelClosed { status: 1 },
+            PeerFault::ChannelLayout,
+            PeerFault::LinkLost,
+        ]
+    }
+
+    #[test]
+    fn every_fault_is_in_the_document() {
+        let document = include_str!("../../docs/safety.md");
+        let table = document.split("## Policy for each fault").nth(1).unwrap();
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split('|').map(str::trim).collect())
+            .filter(|row: &Vec<&str>| row.len() == 6 && row[1].parse::<u32>().is_ok())
+            .collect();
+        assert_eq!(rows.len(), all().len());
+        for (at, (fault, row)) in all().into_iter().zip(rows).enumerate() {
+            assert_eq!(usize::try_from(fault.code()).unwrap(), at + 1, "{fault:?}");
+            let name = format!("{fault:?}");
+            let name = name.split(' ').next().unwrap();
+            let policy = format!("{:?}", fault.policy());
+            assert_eq!((row[1], row[2], row[4]), (&*(at + 1).to_string(), name, &*policy));
+            assert!(!fault.to_string().is_empty());
+        }
+    }
+}

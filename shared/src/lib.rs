@@ -26,6 +26,8 @@ pub mod link;
 pub mod msg;
 pub mod raw;
 pub mod region;
+#[cfg(test)]
+mod testing;
 pub mod virtq;
 pub mod window;
 pub mod wire;

@@ -7,13 +7,17 @@
 //! [`description`] is what a board says about itself, [`control`] its bytes,
 //! [`words`] the words that change; [`board`] and [`host`] are the two ends.
 
+pub mod backoff;
 pub mod board;
 pub mod control;
 pub mod description;
 pub mod host;
 pub mod refusal;
+#[cfg(test)]
+mod tests;
 pub mod words;
 
+pub use backoff::Backoff;
 pub use board::{BoardLink, BoardLinkStats, BoardModel, FaultReport, LinkNext, SessionEvent};
 pub use control::{BarLengths, ControlError};
 pub use description::{

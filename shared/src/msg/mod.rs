@@ -14,6 +14,8 @@ pub mod device;
 pub mod driver;
 pub mod kind;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 pub use body::{
     Body, ConfigData, Data, DeviceInfo, DeviceMap, Event, FeatureWords, Message, QueueAddresses,

@@ -145,6 +145,7 @@ impl<W: Window + Clone> BoardLink<W> {
         must(region.len != 0 && region.len.is_multiple_of(REGION_GRANULE))?;
         must(region.base.bits().is_multiple_of(REGION_GRANULE))?;
         let last = region.base.checked_add(region.len - 1).ok_or(ResultCode::Invalid)?;
+        must(region.base.bits().checked_add(region.len).is_some())?;
         for old in self.regions.iter() {
             let old_last = old.base.checked_add(old.window.len().saturating_sub(1));
             let apart = old_last.is_none_or(|old_last| old_last < region.base || last < old.base);

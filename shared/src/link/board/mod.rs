@@ -8,8 +8,6 @@
 //! is written to host memory.
 
 mod messages;
-#[cfg(test)]
-mod tests;
 
 use crate::fault::PeerFault;
 use crate::msg::body::{RegionMessage, ResultCode};

@@ -12,8 +12,6 @@ mod find;
 mod run;
 mod supply;
 mod tasks;
-#[cfg(test)]
-mod tests;
 mod types;
 
 pub use types::{

@@ -54,6 +54,10 @@ impl<W: Window + Clone> HostLink<W> {
         self.next_look_ms = now_ms.saturating_add(board.description.heartbeat.interval_ms.into());
         board.endpoint.channel().poll().map_err(fault_reason)?;
         let incoming = board.endpoint.poll(now_ms, budget).map_err(fault_reason)?;
+        if incoming.is_some() {
+            // There may be more, whether or not the vector fires again.
+            self.next_look_ms = now_ms;
+        }
         match incoming {
             Some(Incoming::Event { device, event }) => {
                 Ok(self.event(device, event).map(Progress::Event))

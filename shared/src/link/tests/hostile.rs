@@ -1,0 +1,271 @@
+//! Hosts that scribble, flood and cheat: the board ends their session and lives.
+
+use proptest::prelude::*;
+
+use super::rig::*;
+use crate::link::board::{BUDGET, SessionEvent};
+use crate::msg::body::*;
+use crate::msg::channel::{Channel, OUR_LAYOUT};
+use crate::msg::codec::Frame;
+use crate::msg::kind::Side;
+use crate::testing::TestWindow;
+use crate::window::Window;
+
+/// The host's end of the channel, played by the test, in a session that runs.
+fn played() -> (Rig, Channel<TestWindow>) {
+    let mut rig = Rig::new();
+    rig.bar.poke(0x3004, 1);
+    rig.bar.poke(0x3008, 77);
+    rig.bar.poke(0x3000, 4242);
+    let window = rig.bar.part(0x1000, 0x2000).unwrap();
+    let mut channel = Channel::new(window, &OUR_LAYOUT, Side::Driver);
+    channel.begin();
+    for _ in 0..5 {
+        rig.now += 1;
+        rig.poll_board();
+        channel.poll().unwrap();
+    }
+    assert!(channel.is_running());
+    (rig, channel)
+}
+
+fn ask(rig: &mut Rig, channel: &mut Channel<TestWindow>, message: &Message) -> Option<Response> {
+    assert!(channel.send(&message.encode()).unwrap());
+    rig.now += 1;
+    rig.poll_board();
+    let mut frame: Frame = [0; 64];
+    if !channel.receive(&mut frame).unwrap() {
+        return None;
+    }
+    match Message::decode(&frame, Side::Device).unwrap() {
+        Message { body: Body::Response(response), .. } => Some(response),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn bus(request: Request) -> Message {
+    Message { device: 0, token: 1, body: Body::Request(request) }
+}
+
+fn attach(rig: &mut Rig, channel: &mut Channel<TestWindow>) {
+    let answer = ask(rig, channel, &bus(Request::Attach { version: 1, boot: 77, session: 4242 }));
+    let ok = Response::Attach { result: ResultCode::Ok, version: 1, boot: 77, session: 4242 };
+    assert_eq!(answer, Some(ok));
+}
+
+#[test]
+fn nothing_but_ping_and_devices_before_attach() {
+    let (mut rig, mut channel) = played();
+    assert!(ask(&mut rig, &mut channel, &bus(Request::Ping { data: 1 })).is_some());
+    let devices = Request::GetDevices { first: 0, count: 64 };
+    assert!(ask(&mut rig, &mut channel, &bus(devices)).is_some());
+    let early = [
+        bus(Request::RemoveRegion { id: 1 }),
+        bus(Request::BoardReset { boot: 77 }),
+        Message { device: 3, token: 1, body: Body::Request(Request::GetDeviceInfo) },
+    ];
+    for message in early {
+        assert_eq!(ask(&mut rig, &mut channel, &message), None);
+    }
+    for (version, boot, session, result) in [
+        (2, 77, 4242, ResultCode::Version),
+        (1, 78, 4242, ResultCode::StaleEpoch),
+        (1, 77, 4243, ResultCode::StaleEpoch),
+    ] {
+        let request = Request::Attach { version, boot, session };
+        let answer = ask(&mut rig, &mut channel, &bus(request));
+        assert!(matches!(answer, Some(Response::Attach { result: found, .. }) if found == result));
+    }
+    assert!(!rig.board.reset_asked);
+    attach(&mut rig, &mut channel);
+    let answer = ask(&mut rig, &mut channel, &bus(Request::BoardReset { boot: 76 }));
+    assert_eq!(answer, Some(Response::BoardReset { result: ResultCode::StaleEpoch }));
+    let answer = ask(&mut rig, &mut channel, &bus(Request::BoardReset { boot: 77 }));
+    assert_eq!(answer, Some(Response::BoardReset { result: ResultCode::Ok }));
+    assert!(rig.board.reset_asked);
+}
+
+#[test]
+fn numbers_without_a_device_say_so_and_no_more() {
+    let (mut rig, mut channel) = played();
+    attach(&mut rig, &mut channel);
+    for device in [0, 2, 4, 64, 67, u16::MAX] {
+        let to = |request| Message { device, token: 1, body: Body::Request(request) };
+        let answer = ask(&mut rig, &mut channel, &to(Request::GetDeviceInfo));
+        assert_eq!(answer, Some(Response::DeviceInfo(DeviceInfo::default())));
+        assert_eq!(ask(&mut rig, &mut channel, &to(Request::GetDeviceStatus)), None);
+    }
+    for (first, count, next, bytes) in
+        [(0, 64, 0, 8), (0, 32, 32, 4), (32, 400, 0, 50), (0, 0, 0, 0), (65528, 400, 0, 50)]
+    {
+        let answer = ask(&mut rig, &mut channel, &bus(Request::GetDevices { first, count }));
+        let Some(Response::Devices(map)) = answer else { panic!("{answer:?}") };
+        assert_eq!((map.first, map.count, map.next), (first, count, next));
+        assert_eq!(map.bits.as_slice().len(), bytes);
+        assert_eq!(map.bits.as_slice().first().copied().unwrap_or(0) == 8, first == 0 && count > 0);
+    }
+    let odd = bus(Request::GetDevices { first: 4, count: 8 });
+    assert_eq!(ask(&mut rig, &mut channel, &odd), None);
+}
+
+/// Row 23, the table's side: what a host may add, and what not.
+#[test]
+fn regions_that_break_a_rule() {
+    let (mut rig, mut channel) = played();
+    attach(&mut rig, &mut channel);
+    let host = |id, base, len| RegionMessage {
+        id,
+        kind: RegionKind::Host { status_page: false },
+        rights: 3,
+        base: crate::address::BusAddress::new(base),
+        len,
+    };
+    let board = |id, index, base, len| RegionMessage {
+        kind: RegionKind::Board { index },
+        rights: 1,
+        ..host(id, base, len)
+    };
+    let top = 1 << 63;
+    let status = RegionKind::Host { status_page: true };
+    let cases = [
+        (host(0, IOVA, 0x1000), ResultCode::Ok),
+        (host(0, IOVA + 0x1000, 0x1000), ResultCode::Invalid),
+        (host(1, IOVA, 0x1000), ResultCode::Invalid),
+        (host(64, IOVA + 0x1000, 0x1000), ResultCode::Invalid),
+        (host(u32::MAX, IOVA + 0x1000, 0x1000), ResultCode::Invalid),
+        (host(1, IOVA + 0x1000, 0), ResultCode::Invalid),
+        (host(1, IOVA + 0x1000, 0x800), ResultCode::Invalid),
+        (host(1, IOVA + 0x1800, 0x1000), ResultCode::Invalid),
+        (host(1, top, 0x1000), ResultCode::Invalid),
+        (host(1, top - 0x1000, 0x2000), ResultCode::Invalid),
+        (host(1, !0xFFF, 0x1000), ResultCode::Invalid),
+        (host(1, 1 << 40, 0x1000), ResultCode::OutOfReach),
+        (host(1, IOVA + 0x1000, 1 << 36), ResultCode::NoRoom),
+        (RegionMessage { rights: 0, ..host(1, IOVA + 0x1000, 0x1000) }, ResultCode::Invalid),
+        (RegionMessage { rights: 4, ..host(1, IOVA + 0x1000, 0x1000) }, ResultCode::Invalid),
+        (
+            RegionMessage { rights: 1, kind: status, ..host(1, IOVA + 0x1000, 0x1000) },
+            ResultCode::Invalid,
+        ),
+        (RegionMessage { kind: status, ..host(1, IOVA + 0x1000, 0x1000) }, ResultCode::Ok),
+        (RegionMessage { kind: status, ..host(2, IOVA + 0x2000, 0x1000) }, ResultCode::Invalid),
+        (board(3, 0, top, 0x8000), ResultCode::Ok),
+        (board(4, 2, top + 0x8000, 0x8000), ResultCode::Unknown),
+        (board(4, 1, top + 0x8000, 0x8000), ResultCode::Invalid),
+        (board(4, 0, top + 0x4000, 0x8000), ResultCode::Invalid),
+        (board(4, 0, 0, 0x8000), ResultCode::Invalid),
+        (board(4, 0, !0x7FFF, 0x8000), ResultCode::Invalid),
+        (RegionMessage { rights: 3, ..board(4, 0, top + 0x8000, 0x8000) }, ResultCode::Invalid),
+    ];
+    for (region, wanted) in cases {
+        let answer = ask(&mut rig, &mut channel, &bus(Request::AddRegion(region)));
+        let told = Some(Response::AddRegion { id: region.id, result: wanted });
+        assert_eq!(answer, told, "{region:?}");
+    }
+    assert_eq!(rig.link.regions().count(), 3);
+    for (id, wanted) in [(9, ResultCode::Unknown), (0, ResultCode::Ok), (0, ResultCode::Unknown)] {
+        let answer = ask(&mut rig, &mut channel, &bus(Request::RemoveRegion { id }));
+        assert_eq!(answer, Some(Response::RemoveRegion { id, result: wanted }));
+    }
+    assert_eq!(rig.board.removed, [0]);
+}
+
+/// Row 25: a region with a live queue in it stays.
+#[test]
+fn a_region_in_use_is_busy() {
+    let mut rig = Rig::new();
+    rig.attach().unwrap();
+    let window = rig.bar.part(0x1000, 0x2000).unwrap();
+    // Take the host's end over where it stands.
+    let word = rig.bar.peek(0x2004);
+    let tail = word & 0xFFFF;
+    let frame = bus(Request::RemoveRegion { id: 0 }).encode();
+    window.write(0x1100 + u64::from(tail) * 64, &frame);
+    rig.bar.poke(0x2004, ((tail + 1) % 60) | (word & 0xFFFF_0000));
+    let board_tail = rig.bar.peek(0x1044) & 0xFFFF;
+    rig.now += 1;
+    rig.poll_board();
+    let mut answer = [0; 64];
+    window.read(0x100 + u64::from(board_tail) * 64, &mut answer);
+    let busy = Response::RemoveRegion { id: 0, result: ResultCode::Busy };
+    let message = Message::decode(&answer, Side::Device).unwrap();
+    assert_eq!(message.body, Body::Response(busy));
+    assert!(rig.board.removed.is_empty());
+}
+
+/// Row 22: 10^5 messages; each poll keeps to its budget, nothing grows.
+#[test]
+fn a_flood_keeps_to_the_budget() {
+    let (mut rig, mut channel) = played();
+    attach(&mut rig, &mut channel);
+    let ping = bus(Request::Ping { data: 3 }).encode();
+    let mut frame: Frame = [0; 64];
+    let (mut sent, mut answered) = (0_u64, 0_u64);
+    while answered < 100_000 {
+        while channel.send(&ping).unwrap() {
+            sent += 1;
+        }
+        rig.now += 1;
+        rig.bar.poke(0x3010, u32::try_from(rig.now).unwrap());
+        let before = rig.link.stats().messages;
+        rig.poll_board();
+        assert!(rig.link.stats().messages - before <= u64::from(BUDGET));
+        // A host that takes no answers gets no further.
+        if rig.now % 3 == 0 {
+            while channel.receive(&mut frame).unwrap() {
+                answered += 1;
+            }
+        }
+    }
+    assert!(sent >= answered);
+    assert_eq!(rig.link.stats().channel_faults, 0);
+}
+
+#[test]
+fn indices_that_leave_the_ring_end_the_session() {
+    for word in [60_u32, 0xFFFF, 60 << 16, u32::MAX, 5 << 16] {
+        let mut rig = Rig::new();
+        rig.attach().unwrap();
+        rig.bar.poke(0x2004, word);
+        // The board may only look at the head when it sends.
+        rig.board.device.config_changed();
+        for _ in 0..70 {
+            rig.now += 1;
+            rig.board.device.config_changed();
+            rig.poll_board();
+        }
+        assert_eq!(rig.link.session(), None, "{word:#x}");
+        assert_eq!(rig.link.stats().channel_faults, 1);
+        let ended = SessionEvent::Ended { session: rig.session };
+        assert_eq!(rig.board.sessions.last(), Some(&ended));
+        rig.new_host();
+        rig.attach().unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Row 7: a host that writes rubbish over the whole control part, its own
+    /// pages and the board's, at any time; then a good host attaches.
+    #[test]
+    fn scribbling_ends_no_more_than_the_session(
+        writes in prop::collection::vec((0_u64..0x1000, any::<u32>(), 0_u64..20), 1..300),
+    ) {
+        let mut rig = Rig::new();
+        rig.attach().unwrap();
+        for (word, value, wait) in writes {
+            rig.bar.poke(word * 4, value);
+            for _ in 0..wait {
+                rig.now += 1;
+                rig.poll_board();
+            }
+        }
+        // The board posts its words again at the next beat; its static part
+        // and layout are a reset's to restore, as the host sees from the checksum.
+        rig.reboot(78);
+        rig.new_host();
+        rig.attach().unwrap();
+        prop_assert!(rig.board.device.is_live());
+    }
+}

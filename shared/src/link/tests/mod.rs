@@ -1,0 +1,5 @@
+mod control;
+mod hostile;
+mod lifecycle;
+mod refused;
+mod rig;

@@ -1,0 +1,6 @@
+mod channel;
+mod codec;
+mod driver;
+mod golden;
+mod samples;
+mod status;
