@@ -207,10 +207,11 @@ impl<B: Bus> Session<B> {
         if layout != Layout::BarOnly && board.outbound.is_none() {
             return Err(SessionError::NoReach { layout });
         }
+        let dma_engine = board.dma_engine;
         let region = self.best_region(layout)?;
         let offered = region.region.len;
         let lock = LockLimit::current().map_err(SessionError::LockUnknown)?;
-        let placement = plan(&self.config, offered, lock)?;
+        let placement = plan(&self.config, offered, dma_engine, lock)?;
         let board = HostMemory {
             iova: region.base,
             window: self
@@ -347,7 +348,7 @@ impl<B: Bus> Session<B> {
             queue: to_board,
             staging,
             push,
-            push_limit: self.config.push_limit,
+            push_limit: if board.dma_engine { self.config.push_limit } else { u32::MAX },
             header: OutboundHeader::new(offloads, mtu),
             doorbell: self.ring(&board.doorbell, TO_BOARD_QUEUE)?,
         });

@@ -74,16 +74,19 @@ pub(super) fn to_host_buffer(features: Features, mtu: u32) -> u32 {
 pub(super) fn plan(
     config: &SessionConfig,
     board_memory: u64,
+    dma_engine: bool,
     lock: LockLimit,
 ) -> Result<Placement, SessionError> {
     let allowed = Features::new(config.feature_mask & USABLE);
     let large = allowed.bits() & LARGE_TO_BOARD != 0 && allowed.has(feature::CSUM);
+    let to_board_buffer = if large { LARGE_BUFFER } else { plain_buffer(config.mtu) };
+    let push_limit = if dma_engine { config.push_limit } else { to_board_buffer };
     let mut sizes = Sizes {
         to_host: config.to_host_size,
         to_board: config.to_board_size,
         to_host_buffer: to_host_buffer(allowed, config.mtu),
-        to_board_buffer: if large { LARGE_BUFFER } else { plain_buffer(config.mtu) },
-        push_buffer: config.push_limit.next_multiple_of(64).max(64),
+        to_board_buffer,
+        push_buffer: push_limit.clamp(64, to_board_buffer).next_multiple_of(64),
     };
     loop {
         let placement = Placement::new(config.layout, &sizes);
@@ -133,9 +136,9 @@ mod tests {
     #[test]
     fn queues_shrink_to_what_may_be_locked() {
         let config = SessionConfig::default();
-        let whole = plan(&config, 16 * MIB, LockLimit::Unlimited).unwrap();
+        let whole = plan(&config, 16 * MIB, true, LockLimit::Unlimited).unwrap();
         let lock = LockLimit::Bytes { limit: 2 * MIB, used: 0 };
-        let small = plan(&config, 16 * MIB, lock).unwrap();
+        let small = plan(&config, 16 * MIB, true, lock).unwrap();
         assert!(whole.host_writable + whole.host_readable > 2 * MIB);
         assert!(small.host_writable + small.host_readable <= 2 * MIB);
     }
@@ -144,10 +147,10 @@ mod tests {
     fn too_little_of_either_memory_is_said() {
         let config = SessionConfig::default();
         let lock = LockLimit::Bytes { limit: 64 << 10, used: 0 };
-        let error = plan(&config, 16 * MIB, lock).unwrap_err();
+        let error = plan(&config, 16 * MIB, true, lock).unwrap_err();
         assert!(matches!(error, SessionError::Lock(_)), "{error}");
         let bar_only = SessionConfig { layout: Layout::BarOnly, ..config };
-        let error = plan(&bar_only, 64 << 10, LockLimit::Unlimited).unwrap_err();
+        let error = plan(&bar_only, 64 << 10, true, LockLimit::Unlimited).unwrap_err();
         assert!(matches!(error, SessionError::BoardMemory { .. }), "{error}");
     }
 

@@ -90,7 +90,8 @@ pub struct Sizes {
     pub to_host_buffer: u32,
     /// Bytes of each buffer on the way to the board: the longest frame.
     pub to_board_buffer: u32,
-    /// Bytes of each push buffer in board memory (layout split).
+    /// Bytes of each push buffer in board memory (layout split): the whole
+    /// frame, if the board has no DMA engine to fetch large ones.
     pub push_buffer: u32,
 }
 

@@ -11,9 +11,10 @@ use crate::raw::StoreWidth;
 use crate::region::{REGION_GRANULE, Rights};
 use crate::window::{Barrier, Window, fits};
 use crate::wire::control::{
-    CHANNEL_LEN, CHANNEL_OFFSET, FLAG_INTERRUPTS_UNORDERED, HOST_PAGE_LEN, HOST_PAGE_OFFSET,
-    LIVE_LEN, LIVE_OFFSET, MAGIC_VALUE, MAX_BOARD_REGIONS, MAX_NOTIFICATIONS, MAX_OUTBOUND,
-    REGION_LEN, STATIC_LEN, STATIC_LEN_MAX, TEXT_LEN, WIDTH_32, WIDTH_64, field, host_page, live,
+    CHANNEL_LEN, CHANNEL_OFFSET, FLAG_DMA_ENGINE, FLAG_INTERRUPTS_UNORDERED, HOST_PAGE_LEN,
+    HOST_PAGE_OFFSET, LIVE_LEN, LIVE_OFFSET, MAGIC_VALUE, MAX_BOARD_REGIONS, MAX_NOTIFICATIONS,
+    MAX_OUTBOUND, REGION_LEN, STATIC_LEN, STATIC_LEN_MAX, TEXT_LEN, WIDTH_32, WIDTH_64, field,
+    host_page, live,
 };
 
 use super::description::{
@@ -204,7 +205,8 @@ impl StaticPart {
         part.put32(field::LENGTH, short(len as u64));
         part.put32(field::VERSION_MIN, board.versions.min.into());
         part.put32(field::VERSION_MAX, board.versions.max.into());
-        let flags = if board.interrupts_unordered { FLAG_INTERRUPTS_UNORDERED } else { 0 };
+        let unordered = if board.interrupts_unordered { FLAG_INTERRUPTS_UNORDERED } else { 0 };
+        let flags = unordered | if board.dma_engine { FLAG_DMA_ENGINE } else { 0 };
         part.put32(field::FLAGS, flags);
         part.put32(field::VECTORS, board.vectors);
         let widths = match board.widest_store {
@@ -355,7 +357,7 @@ impl StaticPart {
         let min = self.version(field::VERSION_MIN, 1)?;
         let versions = Versions { min, max: self.version(field::VERSION_MAX, min)? };
         let flags = self.u32(field::FLAGS);
-        if flags & !FLAG_INTERRUPTS_UNORDERED != 0 {
+        if flags & !(FLAG_INTERRUPTS_UNORDERED | FLAG_DMA_ENGINE) != 0 {
             return Err(ControlError::Reserved { offset: field::FLAGS });
         }
         let vectors = self.in_range(field::VECTORS, 1, MAX_NOTIFICATIONS)?;
@@ -393,6 +395,7 @@ impl StaticPart {
             mac,
             versions,
             interrupts_unordered: flags & FLAG_INTERRUPTS_UNORDERED != 0,
+            dma_engine: flags & FLAG_DMA_ENGINE != 0,
             vectors,
             widest_store,
             heartbeat,

@@ -292,6 +292,9 @@ pub struct BoardDescription {
     pub versions: Versions,
     /// Interrupts may overtake the board's writes: the host flushes at its publishes too.
     pub interrupts_unordered: bool,
+    /// A DMA engine fetches from host memory. Without one the board's CPU
+    /// would wait for each word, so the host pushes every frame.
+    pub dma_engine: bool,
     /// Interrupt vectors; number 0 is the message channel's.
     pub vectors: u32,
     /// The widest store that the board's BARs take.

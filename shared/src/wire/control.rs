@@ -108,6 +108,8 @@ pub mod field {
 
 /// Flag: interrupts are not ordered behind the board's writes.
 pub const FLAG_INTERRUPTS_UNORDERED: u32 = 1;
+/// Flag: a DMA engine fetches from host memory, so large frames may stay there.
+pub const FLAG_DMA_ENGINE: u32 = 2;
 /// Store width bit: 32-bit stores, always set.
 pub const WIDTH_32: u32 = 1;
 /// Store width bit: 64-bit stores too.

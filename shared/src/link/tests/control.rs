@@ -128,7 +128,7 @@ fn every_rule() {
         (with32(field::VERSION_MIN, 0), f(field::VERSION_MIN)),
         (with32(field::VERSION_MIN, 2), f(field::VERSION_MAX)),
         (with32(field::VERSION_MAX, 0x1_0000), f(field::VERSION_MAX)),
-        (with32(field::FLAGS, 2), Reserved { offset: field::FLAGS }),
+        (with32(field::FLAGS, 4), Reserved { offset: field::FLAGS }),
         (with32(field::VECTORS, 0), f(field::VECTORS)),
         (with32(field::VECTORS, 2049), f(field::VECTORS)),
         (with32(field::STORE_WIDTHS, 0), f(field::STORE_WIDTHS)),

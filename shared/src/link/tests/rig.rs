@@ -41,6 +41,7 @@ pub(super) fn description() -> BoardDescription {
         mac: [2, 0, 0, 0, 0, 9],
         versions: Versions::OURS,
         interrupts_unordered: false,
+        dma_engine: false,
         vectors: 4,
         widest_store: StoreWidth::Bits64,
         heartbeat: Heartbeat { interval_ms: 100, misses: 4 },

@@ -86,13 +86,14 @@ impl Reading {
         let of = |who| bill[(who, plane)];
         let (host, board, dma) =
             (of(Initiator::HostCpu), of(Initiator::BoardCpu), of(Initiator::BoardDma));
-        let reads = host.bus_reads() + board.bus_reads() + dma.bus_reads();
+        let reads = host.bus_reads() + board.bus_reads();
         let each = |count: u64| count as f64 / frames.max(1) as f64;
         PerPacket {
             bus_reads: each(reads.saturating_sub(flushes)),
+            dma_fetches: each(dma.bus_reads()),
             sleep_flushes: each(flushes),
             control_stores_host: each(host.control_stores()),
-            control_stores_board: each(board.control_stores()),
+            control_stores_board: each(board.control_stores() + dma.control_stores()),
             doorbells: each(host.doorbells),
             interrupts: each(board.interrupts),
             copies: each(copies),

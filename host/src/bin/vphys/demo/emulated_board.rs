@@ -12,7 +12,7 @@ use board::device::net::stack::{
     PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
 };
 use board::device::net::{NetDevice, NetMemory, NetOptions};
-use board::dma::CpuCopy;
+use board::dma::{CpuCopy, DmaEngine, DmaError};
 use board::service::{Next, Service, ServiceOptions, ServiceStats};
 use board::support::{Doorbells, WindowBoard};
 use board::trace::NetCounters;
@@ -24,7 +24,8 @@ use shared::msg::ResultCode;
 use shared::raw::StoreWidth;
 use shared::region::Rights;
 use shared::virtq::{DeviceSlot, QueueStats};
-use virtio_phys_host::bus::sim::{SimBoardPort, SimBus};
+use shared::window::{Barrier, Window};
+use virtio_phys_host::bus::sim::{SimBoardPort, SimBus, SimWindow};
 use virtio_phys_host::daemon::Stop;
 
 /// The control pages come first in BAR 0, board memory behind them.
@@ -112,6 +113,7 @@ fn describe(bus: &SimBus) -> BoardDescription {
         mac: BOARD_MAC,
         versions: Versions::OURS,
         interrupts_unordered: false,
+        dma_engine: limits.dma,
         vectors: 4,
         widest_store: StoreWidth::Bits64,
         heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
@@ -176,7 +178,7 @@ fn run(
         0,
         description,
         support,
-        CpuCopy,
+        Engine::default(),
         [device],
         ServiceOptions::default(),
     )
@@ -194,6 +196,49 @@ fn run(
         if sleep(port.doorbell_fd(), stop, until.saturating_sub(now())) {
             return Ok(());
         }
+    }
+}
+
+/// The simulated DMA engine. Short copies are the CPU's: an engine costs more
+/// to set up than they take.
+#[derive(Debug, Default)]
+struct Engine {
+    /// Where the engine has posted since the last `finish`.
+    posted: Option<SimWindow>,
+}
+
+/// Posts below this many bytes are the CPU's.
+const ENGINE_FROM: usize = 1024;
+
+impl DmaEngine<SimWindow> for Engine {
+    fn fetch(&mut self, from: &SimWindow, offset: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        // Across the bus always the engine: the CPU would wait for each word.
+        match from.dma_view().filter(|_| from.is_remote()) {
+            Some(view) => CpuCopy.fetch(&view, offset, into),
+            None => CpuCopy.fetch(from, offset, into),
+        }
+    }
+
+    fn post(&mut self, from: &[u8], to: &SimWindow, offset: u64) -> Result<(), DmaError> {
+        match to.dma_view().filter(|_| to.is_remote() && from.len() >= ENGINE_FROM) {
+            Some(view) => {
+                CpuCopy.post(from, &view, offset)?;
+                self.posted = Some(view);
+                Ok(())
+            }
+            None => CpuCopy.post(from, to, offset),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), DmaError> {
+        if let Some(view) = self.posted.take() {
+            view.barrier(Barrier::Full);
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        let _ = self.finish();
     }
 }
 

@@ -47,8 +47,10 @@ pub(crate) struct Checked {
 /// other way travel on the other queue and are billed there).
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct PerPacket {
-    /// Reads across the bus on the data path, both sides, flushes apart.
+    /// Reads across the bus for which a CPU waits, both sides, flushes apart.
     pub(crate) bus_reads: f64,
+    /// Fetches by the board's DMA engine, which nobody waits for.
+    pub(crate) dma_fetches: f64,
     /// The one read of R4 a sleep, both sides.
     pub(crate) sleep_flushes: f64,
     pub(crate) control_stores_host: f64,
@@ -94,6 +96,7 @@ impl Report {
         );
         row("frames", self.frames.to_board.to_string(), self.frames.to_host.to_string());
         row("per frame: bus reads", three(down.bus_reads), three(up.bus_reads));
+        row("  fetches by DMA", three(down.dma_fetches), three(up.dma_fetches));
         row("  sleep flushes", three(down.sleep_flushes), three(up.sleep_flushes));
         row(
             "  control stores, host",
