@@ -6,6 +6,9 @@
 //! and found empty *after* the doorbells were drained (R4). So a loop that
 //! sleeps until a doorbell or the time it was given misses nothing.
 
+#[cfg(test)]
+mod tests;
+
 use shared::link::{
     BoardDescription, BoardLink, BoardModel, ControlError, Epoch, FaultReport, SessionEvent,
 };

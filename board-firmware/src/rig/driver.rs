@@ -175,14 +175,12 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
 
     /// Puts bytes where the board may read them, for one descriptor.
     pub(crate) fn place(&mut self, bytes: &[u8]) -> BusAddress {
-        let at = BUFFERS + (self.sends % 64) * SEND_STRIDE;
-        self.sends += 1;
-        let (memory, base, at) = match self.options.layout {
-            Layout::Split => (&self.memories.read, Memories::READ, at),
-            Layout::BarOnly => {
-                (&self.memories.board, Memories::board_base(), BUFFERS * 2 + at % (5 << 20))
-            }
+        let (memory, base, first, places) = match self.options.layout {
+            Layout::Split => (&self.memories.read, Memories::READ, BUFFERS, 100),
+            Layout::BarOnly => (&self.memories.board, Memories::board_base(), 3 * BUFFERS, 70),
         };
+        let at = first + (self.sends % places) * SEND_STRIDE;
+        self.sends += 1;
         memory.write(at, bytes);
         base.checked_add(at).unwrap()
     }

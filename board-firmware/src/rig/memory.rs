@@ -1,6 +1,6 @@
 //! Memory as a window, and a board that remembers what it was told.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use shared::msg::body::{RegionMessage, ResultCode};
@@ -88,6 +88,9 @@ pub(crate) struct FakeBoard {
     pub(crate) raised: Vec<u16>,
     pub(crate) cleaned: u64,
     pub(crate) invalidated: u64,
+    /// Transfers under way, by an engine that counts them; none may be when
+    /// frames are announced.
+    pub(crate) under_way: Rc<Cell<usize>>,
 }
 
 impl BoardSupport for FakeBoard {
@@ -104,6 +107,8 @@ impl BoardSupport for FakeBoard {
     }
 
     fn raise(&mut self, vector: u16) {
+        // Vector 1 is the receiveq's in every test.
+        assert!(vector != 1 || self.under_way.get() == 0, "announced before it arrived");
         self.raised.push(vector);
     }
 

@@ -25,7 +25,6 @@ use core::fmt;
 use shared::wire::net::{NetHeader, feature};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities, Medium};
-use smoltcp::socket::udp;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
@@ -66,7 +65,7 @@ pub struct StackMemory<'b> {
     /// Places for the sockets.
     pub sockets: &'b mut [SocketStorage<'b>; SOCKETS],
     /// Places for UDP packets, in and out.
-    pub packets: &'b mut [udp::PacketMetadata; 2 * UDP_PACKETS],
+    pub packets: &'b mut [PacketMetadata; 2 * UDP_PACKETS],
     /// Bytes of all socket buffers: at least [`Stack::LEAST_BYTES`], shared out
     /// evenly among the bulk services. 64 KiB a buffer or more is what a
     /// gigabit wants; [`Stack::BULK_BUFFERS`] of them.

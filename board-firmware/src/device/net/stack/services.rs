@@ -385,7 +385,11 @@ fn echo_packets(socket: &mut udp::Socket<'_>) -> bool {
         if !socket.can_send() {
             break;
         }
-        let Ok((len, from)) = socket.recv_slice(&mut packet) else { break };
+        let (len, from) = match socket.recv_slice(&mut packet) {
+            Ok(received) => received,
+            Err(udp::RecvError::Truncated) => continue,
+            Err(udp::RecvError::Exhausted) => break,
+        };
         moved = true;
         // Full: the packet is lost, as UDP packets are.
         let _ = socket.send_slice(packet.get(..len).unwrap_or(&[]), from);

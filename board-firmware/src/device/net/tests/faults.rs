@@ -1,5 +1,8 @@
 //! Broken rules and failing engines: the policy, and nothing else.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use shared::address::BusAddress;
 use shared::fault::PeerFault;
 use shared::msg::device::DeviceModel;
@@ -8,7 +11,7 @@ use shared::wire::net::NetHeader;
 
 use crate::device::net::{Echo, RECEIVEQ, TRANSMITQ};
 use crate::device::{BoardDevice, Stop, Wake};
-use crate::dma::{DmaError, FakeEngine, Fault};
+use crate::dma::{DmaEngine, DmaError, FakeEngine, Fault};
 use crate::rig::{MEMORY, Memories, Memory, NetRig, RigOptions, frame_of};
 
 type Engine = FakeEngine<Memory, 48, 2100>;
@@ -187,30 +190,73 @@ fn a_failed_finish_announces_nothing() {
     assert_eq!(rig.sent(), 2);
 }
 
+/// Counts what is under way where the board sees it.
+struct Counting {
+    engine: Engine,
+    under_way: Rc<Cell<usize>>,
+}
+
+impl Counting {
+    fn rig(options: RigOptions) -> NetRig<Echo, Self> {
+        let under_way = Rc::new(Cell::new(0));
+        let engine = Self { engine: Engine::default(), under_way: Rc::clone(&under_way) };
+        let mut rig = NetRig::with_engine(options, Echo::verbatim(), engine);
+        rig.board.under_way = under_way;
+        rig
+    }
+}
+
+impl DmaEngine<Memory> for Counting {
+    fn fetch(&mut self, from: &Memory, offset: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        self.engine.fetch(from, offset, into)
+    }
+
+    fn post(&mut self, from: &[u8], to: &Memory, offset: u64) -> Result<(), DmaError> {
+        self.under_way.set(self.under_way.get() + 1);
+        self.engine.post(from, to, offset)
+    }
+
+    fn finish(&mut self) -> Result<(), DmaError> {
+        self.under_way.set(0);
+        DmaEngine::<Memory>::finish(&mut self.engine)
+    }
+
+    fn drain(&mut self) {
+        self.under_way.set(0);
+        DmaEngine::<Memory>::drain(&mut self.engine);
+    }
+}
+
 /// The engine holds what is posted until it is finished: nothing is announced
 /// before, and nothing is under way after a run.
 #[test]
 fn payload_is_there_before_it_is_announced() {
-    let mut rig = NetRig::with_engine(RigOptions::default(), Echo::verbatim(), Engine::default());
+    let mut rig = Counting::rig(RigOptions::default());
     for round in 0..200 {
         rig.offer(64);
+        assert!(rig.receive.arm().unwrap());
         for n in 0..10 {
             rig.send(&NetHeader::default(), &frame_of(100 + n, round));
         }
         rig.run();
+        assert_eq!(rig.board.raised.pop(), Some(1), "the driver was armed");
         let got: Vec<_> = rig.frames().into_iter().map(|frame| frame.frame).collect();
         assert_eq!(got, (0..10).map(|n| frame_of(100 + n, round)).collect::<Vec<_>>());
         rig.sent();
-        assert!(rig.dma.is_idle());
+        assert_eq!(rig.dma.under_way.get(), 0);
     }
-    // A frame that has to wait has left bytes with the engine, too.
+}
+
+/// A frame that has to wait for buffers has left bytes in those it had.
+#[test]
+fn nothing_is_under_way_while_a_frame_waits() {
+    let mut rig = Counting::rig(RigOptions::default());
     rig.offer(1);
-    for _ in 0..64 {
-        rig.frames();
-    }
     rig.send(&NetHeader::default(), &frame_of(5000, 1));
     rig.run();
-    assert!(rig.dma.is_idle());
+    assert_eq!(rig.device.counters().posts, 1);
+    assert_eq!(rig.dma.under_way.get(), 0);
+    assert!(rig.dma.engine.is_idle());
 }
 
 #[test]

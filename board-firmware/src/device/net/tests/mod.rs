@@ -3,4 +3,5 @@
 mod echo;
 mod faults;
 mod lengths;
+mod port;
 mod size;

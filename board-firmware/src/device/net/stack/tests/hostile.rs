@@ -139,6 +139,21 @@ fn a_mark_elsewhere_does_not_let_a_wrong_checksum_through() {
     }
 }
 
+/// What hides behind an extension header was not checked, so it goes nowhere.
+#[test]
+fn a_wrong_checksum_behind_a_hop_by_hop_header() {
+    let mut peer = known(ALL);
+    let plain = udp(true, b"0123456789");
+    let len = plain.len() - 54 + 8;
+    let (mut frame, _, _) = ipv6(IpProtocol::HopByHop, len);
+    // Next header UDP, one unit, six bytes of padding.
+    frame[54..62].copy_from_slice(&[17, 0, 1, 4, 0, 0, 0, 0]);
+    frame[62..].copy_from_slice(&plain[54..]);
+    *frame.last_mut().unwrap() ^= 1;
+    assert!(peer.exchange(&NetHeader::default(), &frame).is_empty());
+    assert_eq!(peer.rig.device.counters().dropped_header, 1);
+}
+
 #[test]
 fn a_tiny_segment_size_with_segmentation_offload() {
     for mss in [None, Some(0), Some(1), Some(12), Some(48), Some(65_535)] {
@@ -178,6 +193,7 @@ fn senders_without_an_address_are_ignored() {
     frame[24..26].copy_from_slice(&(!sum).to_be_bytes());
     frame[40..42].fill(0);
     assert!(peer.exchange(&NetHeader::default(), &frame).is_empty());
+    assert_eq!(peer.rig.device.counters().dropped_header, 1);
     // Duplicate address detection against the board's own address.
     let probe = solicitation([0; 16], BOARD_IPV6);
     peer.exchange(&NetHeader::default(), &probe);
