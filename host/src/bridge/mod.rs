@@ -44,6 +44,11 @@ pub enum BridgeError {
     Peer(PeerFault),
     /// The session that the rings belong to is over.
     SessionOver(LinkLoss),
+    /// The board holds buffers and returns none.
+    Stalled {
+        /// For how long, in ms.
+        for_ms: u64,
+    },
     /// The interface failed.
     Port(PortError),
 }
@@ -65,6 +70,10 @@ impl fmt::Display for BridgeError {
         match self {
             Self::Peer(fault) => write!(f, "the board broke the protocol: {fault}"),
             Self::SessionOver(loss) => write!(f, "the session is over: {}", Reason::Lost(*loss)),
+            Self::Stalled { for_ms } => write!(
+                f,
+                "the board has returned no frame for {for_ms} ms though it holds some; it hangs, reset it"
+            ),
             Self::Port(error) => error.fmt(f),
         }
     }

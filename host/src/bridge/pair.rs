@@ -13,6 +13,10 @@ use crate::net::FramePort;
 /// A look at the rings is due after this long while frames move (R4), in ms.
 const LOOK_INTERVAL: u64 = 10;
 
+/// The board may keep buffers on the way to it this long without returning
+/// any, in ms; then it hangs, whatever its heartbeat says.
+const STALL: u64 = 5000;
+
 /// A frame that moved within this time counts as "frames move", in ms.
 const RECENT: u64 = 1000;
 
@@ -29,6 +33,14 @@ pub struct QueuePair<W: Window, R, L> {
     pub to_board_interrupt: L,
     timer: Timer,
     guard: Option<LinkGuard<W>>,
+    progress: Progress,
+}
+
+/// When the board last returned a buffer on the way to it, or held none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    returned: u64,
+    at: u64,
 }
 
 /// When to look at the rings although no interrupt came, and what such a
@@ -67,7 +79,8 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         timer: Timer,
         guard: Option<LinkGuard<W>>,
     ) -> Self {
-        Self { to_board, to_host, to_host_interrupt, to_board_interrupt, timer, guard }
+        let progress = Progress { returned: 0, at: 0 };
+        Self { to_board, to_host, to_host_interrupt, to_board_interrupt, timer, guard, progress }
     }
 
     /// Moves frames both ways, at most [`BUDGET`] each, at time `now` (ms).
@@ -86,7 +99,17 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         if moved.frames > 0 {
             self.timer.last_frame = Some(now);
         }
+        self.watch_progress(now)?;
         Ok(moved)
+    }
+
+    fn watch_progress(&mut self, now: u64) -> Result<(), BridgeError> {
+        let returned = self.to_board.returned();
+        if returned != self.progress.returned || !self.to_board.in_flight() {
+            self.progress = Progress { returned, at: now };
+        }
+        let idle = now.saturating_sub(self.progress.at);
+        if idle < STALL { Ok(()) } else { Err(BridgeError::Stalled { for_ms: idle }) }
     }
 
     /// Gets ready to sleep (R4): drains the latches, arms the event words,
@@ -121,8 +144,12 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
     /// # Errors
     /// The board broke the protocol.
     pub fn woke(&mut self, timed_out: bool) -> Result<(), PeerFault> {
-        let announced = self.to_host_interrupt.drain();
-        let work = self.to_host.queue.pending()? > 0;
+        // Interrupts of the queue to the board count only while its ring is
+        // full: only then were they asked for.
+        let returned = self.to_board_interrupt.drain();
+        let announced = self.to_host_interrupt.drain() || returned;
+        let work = self.to_host.queue.pending()? > 0
+            || (self.to_board.is_full() && self.to_board.queue.pending()? > 0);
         let counters = &mut self.to_host.counters;
         if announced {
             self.timer.unannounced = false;

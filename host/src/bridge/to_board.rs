@@ -24,6 +24,7 @@ pub struct ToBoard<W: Window, R> {
     header: OutboundHeader,
     doorbell: R,
     counters: ToBoardCounters,
+    returned: u64,
 }
 
 /// What [`ToBoard::new`] puts together.
@@ -57,6 +58,7 @@ impl<W: Window, R: Ring> ToBoard<W, R> {
             header,
             doorbell,
             counters: ToBoardCounters::default(),
+            returned: 0,
         }
     }
 
@@ -171,7 +173,14 @@ impl<W: Window, R: Ring> ToBoard<W, R> {
         while self.queue.take()?.is_some() {
             taken += 1;
         }
+        self.returned += u64::from(taken);
         Ok(taken)
+    }
+
+    /// Buffers that the board has returned so far.
+    #[must_use]
+    pub const fn returned(&self) -> u64 {
+        self.returned
     }
 
     /// Whether a frame from the port would find no free descriptor.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shared::link::Epoch;
+use shared::wire::net::feature;
 
 use super::error::DaemonError;
 use super::interface::Interface;
@@ -36,7 +37,12 @@ impl Control {
     pub(super) fn run<B: Bus>(mut self, bus: B) -> Result<(), DaemonError> {
         let start = Instant::now();
         let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let epoch = Epoch::from_random(getrandom_epoch()?);
+        let epoch = Epoch::from_random(random()?);
+        if !self.interface.supported().uso4 {
+            // Linux before 6.2 knows no segmented UDP.
+            self.config.feature_mask &= !(feature::GUEST_USO4 | feature::GUEST_USO6);
+            self.config.feature_mask &= !feature::HOST_USO;
+        }
         let mut session = Session::new(bus, self.config, epoch)?;
         let mut worker = None;
         let mut worked = None;
@@ -130,7 +136,7 @@ fn end_worker(worker: Worker) -> Result<(), DaemonError> {
 }
 
 /// A number that differs from attach to attach.
-fn getrandom_epoch() -> Result<u32, DaemonError> {
+fn random() -> Result<u32, DaemonError> {
     use std::io::Read;
     let mut bytes = [0; 4];
     std::fs::File::open("/dev/urandom")

@@ -3,6 +3,7 @@
 use std::{fmt, io};
 
 use crate::bridge::BridgeError;
+use crate::net::MtuError;
 use crate::netlink::NetlinkError;
 use crate::session::SessionError;
 use crate::tap::TapError;
@@ -12,6 +13,8 @@ use crate::tap::TapError;
 pub enum DaemonError {
     /// The interface could not be created.
     Tap(TapError),
+    /// The MTU is out of range.
+    Mtu(MtuError),
     /// The interface could not be configured.
     Netlink(NetlinkError),
     /// The board could not be attached, or stopped answering.
@@ -42,6 +45,12 @@ impl From<TapError> for DaemonError {
     }
 }
 
+impl From<MtuError> for DaemonError {
+    fn from(error: MtuError) -> Self {
+        Self::Mtu(error)
+    }
+}
+
 impl From<NetlinkError> for DaemonError {
     fn from(error: NetlinkError) -> Self {
         Self::Netlink(error)
@@ -58,6 +67,7 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tap(error) => error.fmt(f),
+            Self::Mtu(error) => error.fmt(f),
             Self::Netlink(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::Bridge(error) => error.fmt(f),
@@ -73,6 +83,7 @@ impl std::error::Error for DaemonError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Tap(error) => Some(error),
+            Self::Mtu(error) => Some(error),
             Self::Netlink(error) => Some(error),
             Self::Session(error) => Some(error),
             Self::Bridge(error) => Some(error),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::DaemonError;
+use crate::net::{Offloads, check_mtu};
 use crate::netlink::Netlink;
 use crate::session::Terms;
 use crate::tap::{Tap, TapOptions};
@@ -30,11 +31,17 @@ pub(super) struct Interface {
 impl Interface {
     /// Creates the interface with its MTU, down and without carrier.
     pub(super) fn create(options: &InterfaceOptions) -> Result<Self, DaemonError> {
+        check_mtu(options.mtu, None)?;
         let mut netlink = Netlink::open()?;
         let tap = Tap::open(&TapOptions::new(&options.name))?;
         let name = tap.name().to_owned();
         netlink.set_mtu(&name, options.mtu)?;
         Ok(Self { tap: Some(tap), name, addresses: options.addresses.clone(), netlink })
+    }
+
+    /// What this kernel can leave to a board.
+    pub(super) fn supported(&self) -> Offloads {
+        self.tap.as_ref().map_or(Offloads::NONE, Tap::supported)
     }
 
     /// Its name.

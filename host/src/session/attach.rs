@@ -17,7 +17,7 @@ use super::memory::SessionMemory;
 use super::placement::{Area, Layout, Placement, RingSpots, Spot};
 use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
 use crate::bus::{Bus, HostMemory, Latch, Ring, Stretch};
-use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer};
+use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
 use crate::pool::LockLimit;
 
 /// The BAR that holds the control block.
@@ -287,9 +287,8 @@ impl<B: Bus> Session<B> {
         let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
         let features = facts.accepted;
         let config = NetConfig::decode(facts.config).ok_or(SessionError::NoNetworkDevice)?;
-        if features.has(feature::MTU) && u32::from(config.mtu) < self.config.mtu {
-            return Err(SessionError::Mtu { wanted: self.config.mtu, limit: config.mtu });
-        }
+        let limit = features.has(feature::MTU).then_some(config.mtu);
+        let mtu = check_mtu(self.config.mtu, limit).map_err(SessionError::Mtu)?;
         let stride = to_host_buffer(features, self.config.mtu);
         let limit = |queue: u16| {
             let size = facts.queue_sizes.get(usize::from(queue)).copied().unwrap_or(0);
@@ -326,8 +325,8 @@ impl<B: Bus> Session<B> {
             queue(TO_BOARD_QUEUE, to_board_size, to_board_at),
         ];
 
-        let mtu = u16::try_from(self.config.mtu).unwrap_or(u16::MAX);
-        let rules = Rules::new(Offloads::to_host(features.bits()), mtu, Some(board.mac));
+        let rules = Rules::new(Offloads::to_host(features.bits()), mtu, Some(board.mac))
+            .for_kernel(&kernel_release());
         let offloads = Offloads::to_board(features.bits());
         let to_host = ToHost::new(
             to_host,
@@ -410,6 +409,13 @@ impl<B: Bus> Session<B> {
         reset?;
         if clean { Ok(()) } else { Err(SessionError::NotDetached) }
     }
+}
+
+/// The kernel's release, as `uname -r` prints it; empty if it will not say.
+fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map(|names| names.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// The data path's memory by direction.

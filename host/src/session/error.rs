@@ -8,6 +8,7 @@ use shared::wire::features::Features;
 
 use super::placement::{Layout, Spot};
 use crate::bus::BusError;
+use crate::net::MtuError;
 use crate::pool::LockLimitError;
 
 /// Why a session could not be set up, or ended.
@@ -31,13 +32,8 @@ pub enum SessionError {
         /// Its largest size.
         size: u16,
     },
-    /// The board takes smaller frames than the configured MTU.
-    Mtu {
-        /// The configured MTU.
-        wanted: u32,
-        /// The board's limit.
-        limit: u16,
-    },
+    /// The MTU is out of range, or the board takes less.
+    Mtu(MtuError),
     /// The board offers no memory with the rights that the layout needs.
     NoBoardMemory {
         /// The layout.
@@ -104,9 +100,7 @@ impl fmt::Display for SessionError {
                 f,
                 "queue {queue} of the board's network device holds {size} entries, too few; check its firmware"
             ),
-            Self::Mtu { wanted, limit } => {
-                write!(f, "MTU {wanted} is more than the board takes; choose at most {limit}")
-            }
+            Self::Mtu(error) => error.fmt(f),
             Self::NoBoardMemory { layout } => write!(
                 f,
                 "the board offers no memory with the rights that layout {layout} needs; choose another layout"
