@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_in_the_document() {
-        let document = include_str!("../../docs/safety.md");
+        let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", "docs/safety.md"));
         let table = document.split("## Policy for each fault").nth(1).unwrap();
         let rows: Vec<Vec<&str>> = table
             .lines()

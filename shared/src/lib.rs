@@ -26,8 +26,6 @@ pub mod link;
 pub mod msg;
 pub mod raw;
 pub mod region;
-#[cfg(test)]
-mod testing;
 pub mod virtq;
 pub mod window;
 pub mod wire;

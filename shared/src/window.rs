@@ -8,6 +8,9 @@
 //! Implementations: [`crate::raw::SharedWindow`] (RAM and mapped BARs), the
 //! simulated bus (host crate), and test fakes.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// What a barrier orders, for the initiator that calls it (R8). The letters
 /// are those of the table in docs/protocol-rings.md, "Order".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

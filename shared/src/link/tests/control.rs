@@ -13,8 +13,8 @@ use crate::link::host::{HostLink, Progress};
 use crate::link::refusal::{AttachStep, Reason};
 use crate::link::words::LinkLoss;
 use crate::raw::StoreWidth;
-use crate::testing::TestWindow;
 use crate::window::Window;
+use crate::window::testing::TestWindow;
 use crate::wire::control::{self, field};
 
 const BARS: BarLengths = [BAR_LEN, 0x1000, 0, 0, 0, 0];
@@ -79,7 +79,7 @@ fn numbers() {
 fn golden_block() {
     let hex: String = bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let line = format!("ControlBlock {hex}");
-    let document = include_str!("../../../../docs/protocol.md");
+    let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", "docs/protocol.md"));
     assert!(document.lines().any(|other| other == line), "docs/protocol.md lacks:\n{line}");
 }
 

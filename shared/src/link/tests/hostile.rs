@@ -8,8 +8,8 @@ use crate::msg::body::*;
 use crate::msg::channel::{Channel, OUR_LAYOUT};
 use crate::msg::codec::Frame;
 use crate::msg::kind::Side;
-use crate::testing::TestWindow;
 use crate::window::Window;
+use crate::window::testing::TestWindow;
 
 /// The host's end of the channel, played by the test, in a session that runs.
 fn played() -> (Rig, Channel<TestWindow>) {

@@ -15,9 +15,9 @@ use crate::msg::device::{DeviceEndpoint, DeviceModel, ModelInfo, VirtioDevice};
 use crate::msg::status::QueueSetup;
 use crate::raw::StoreWidth;
 use crate::region::{RegionTable, Rights};
-use crate::testing::TestWindow;
 use crate::virtq::QueueSize;
 use crate::window::Window;
+use crate::window::testing::TestWindow;
 use crate::wire::features::{self, Features};
 
 pub(super) const BAR_LEN: u64 = 0x2_0000;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use crate::fault::PeerFault;
 use crate::msg::channel::{Channel, ChannelLayout, ChannelState, OUR_LAYOUT};
 use crate::msg::kind::Side;
-use crate::testing::TestWindow;
+use crate::window::testing::TestWindow;
 use crate::wire::amp;
 
 const SMALL: ChannelLayout =

@@ -6,7 +6,7 @@ use crate::msg::channel::{Channel, OUR_LAYOUT};
 use crate::msg::codec::Frame;
 use crate::msg::driver::{DriverEndpoint, Incoming, MAX_IN_FLIGHT, RequestError};
 use crate::msg::kind::{Kind, Side};
-use crate::testing::TestWindow;
+use crate::window::testing::TestWindow;
 
 /// A driver endpoint and a board that the test plays.
 struct Play {

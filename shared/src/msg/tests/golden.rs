@@ -2,7 +2,7 @@
 
 use super::samples;
 use crate::msg::channel::OUR_LAYOUT;
-use crate::testing::TestWindow;
+use crate::window::testing::TestWindow;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -27,7 +27,7 @@ fn messages_and_channel_layout() {
     let window = TestWindow::new(0x2000);
     OUR_LAYOUT.publish(&window);
     lines.push(format!("ChannelLayout {}", hex(&window.copy_out()[..64])));
-    let document = include_str!("../../../../docs/protocol.md");
+    let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", "docs/protocol.md"));
     for line in &lines {
         let there = document.lines().any(|other| other == line);
         assert!(there, "docs/protocol.md lacks:\n{}", lines.join("\n"));

@@ -10,7 +10,7 @@ use crate::msg::body::*;
 use crate::msg::device::{DeviceEndpoint, DeviceModel, ModelInfo, VirtioDevice};
 use crate::msg::status::{DeviceState, QueueSetup, StatusChange};
 use crate::region::{Region, RegionTable, Rights};
-use crate::testing::TestWindow;
+use crate::window::testing::TestWindow;
 use crate::wire::features::{self, Features};
 use crate::wire::status::DeviceStatus;
 

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::window::{Barrier, Window, Word, fits};
+use super::{Barrier, Window, Word, fits};
 
 /// Called behind load number `k` (from 0) of the word at `offset`; may change memory.
 type Hook = Box<dyn FnMut(usize, u64, &mut Vec<u8>)>;
