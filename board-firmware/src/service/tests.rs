@@ -64,6 +64,7 @@ fn description() -> BoardDescription {
         mac: [2, 0, 0, 0, 0, 2],
         versions: Versions::OURS,
         interrupts_unordered: false,
+        dma_engine: false,
         vectors: 3,
         widest_store: StoreWidth::Bits64,
         heartbeat: Heartbeat { interval_ms: 100, misses: 3 },
