@@ -14,7 +14,7 @@ use super::interface::Interface;
 use super::worker::{self, PublishedCounters, Stop};
 use crate::bridge::BridgeError;
 use crate::bus::{Bus, Latch};
-use crate::session::{Event, Link, Session, SessionConfig, Terms};
+use crate::session::{Event, Link, Session, SessionConfig, SessionError, Terms};
 
 /// What the control thread owns.
 pub(super) struct Control {
@@ -45,37 +45,47 @@ impl Control {
         }
         let mut session = Session::new(bus, self.config, epoch)?;
         let mut worker = None;
-        let mut worked = None;
-        let walked = loop {
+        // What ended the link; `Ok` while it was only asked to end.
+        let mut outcome: Option<Result<(), DaemonError>> = None;
+        loop {
             let step = match session.step(now()) {
                 Ok(step) => step,
                 Err(error) => {
+                    let orderly = matches!(error, SessionError::NeedsReset);
+                    let leaving = outcome.is_some();
+                    // The worker first: nothing may touch the rings once the
+                    // board is told to let go of them.
+                    let worked = worker.take().map_or(Ok(()), end_worker);
+                    let ended = outcome.get_or_insert(worked);
+                    if ended.is_ok() {
+                        *ended = Err(error.into());
+                    }
+                    if orderly && !leaving {
+                        session.detach(now());
+                        continue;
+                    }
                     session.abandon();
-                    break Err(error.into());
+                    break;
                 }
             };
             match step.event {
                 Some(Event::Up(link)) => match self.start_worker::<B>(*link) {
                     Ok(started) => worker = Some(started),
                     Err(error) => {
-                        worked = Some(Err(error));
+                        outcome = Some(Err(error));
                         session.detach(now());
                     }
                 },
-                Some(Event::Down) => break Ok(()),
+                Some(Event::Down) => break,
                 None => {}
             }
             let timeout = step.wait_until.saturating_sub(now());
-            if self.wait(&session, worker.as_ref(), worked.is_some(), timeout) {
-                // The worker first: nothing may touch the rings once the board
-                // is told to let go of them.
-                worked = Some(worker.take().map_or(Ok(()), end_worker));
+            if self.wait(&session, worker.as_ref(), outcome.is_some(), timeout) {
+                outcome = Some(worker.take().map_or(Ok(()), end_worker));
                 session.detach(now());
             }
-        };
-        let worked = worked.or_else(|| worker.map(end_worker)).unwrap_or(Ok(()));
-        // Why the data path ended is the better answer of the two.
-        worked.and(walked)
+        }
+        outcome.unwrap_or(Ok(()))
     }
 
     /// Tells the kernel what the board takes, and starts the data thread.
