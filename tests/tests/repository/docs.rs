@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::tree::{File, files, none, root};
+use crate::tree::{File, files, is_for_tests, none, root};
 
 /// GitHub's anchor of a heading.
 fn anchor(heading: &str) -> String {
@@ -98,7 +98,7 @@ fn comments_name_no_other_documents() {
             for (at, _) in line.match_indices(".md") {
                 let start = line[..at].rfind([' ', '`', '(', '"']).map_or(0, |space| space + 1);
                 let own = file.path.starts_with("tests/tests/repository/");
-                if !own && !line[start..].starts_with("docs/") {
+                if !own && !line[start..].contains("docs/") {
                     complaints.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
                 }
             }
@@ -124,7 +124,6 @@ fn is_module(path: &str) -> bool {
 
 /// The architecture's names are modules, and what it says of folders is there.
 #[test]
-#[ignore = "the documents are being written"]
 fn the_architecture_names_what_is_there() {
     let document = File::read("docs/architecture.md");
     let mut complaints = Vec::new();
@@ -158,7 +157,7 @@ fn the_architecture_names_what_is_there() {
             let stem = name.trim_end_matches(".rs");
             let mapped = document.text.contains(&format!("`{source}/{stem}`"))
                 || document.text.contains(&format!("`{source}/{name}`"));
-            if stem != "lib" && !mapped {
+            if stem != "lib" && !mapped && !is_for_tests(source, stem) {
                 complaints.push(format!("docs/architecture.md: {source}/{name} is on no map"));
             }
         }
@@ -200,7 +199,6 @@ fn table(file: &File, heading: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-#[ignore = "the documents are being written"]
 fn every_dependency_has_its_reason() {
     let document = File::read("docs/dependencies.md");
     let mut explained = BTreeSet::new();
@@ -230,57 +228,6 @@ fn the_readme_says_what_works() {
             row[1]
         );
     }
-}
-
-/// `PeerFault`'s variants in the order of a match in `fault.rs`, each with what `value` finds behind.
-fn matched(function: &str, value: fn(&str) -> Option<String>) -> Vec<(String, String)> {
-    let source = File::read("shared/src/fault.rs");
-    let (_, body) = source.text.split_once(function).expect("the function");
-    let (body, _) = body.split_once("\n    }\n").expect("its end");
-    let mut waiting = Vec::new();
-    let mut found = Vec::new();
-    for piece in body.split("Self::").skip(1) {
-        waiting.push(piece.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("").to_owned());
-        if let Some((_, behind)) = piece.split_once("=>") {
-            let value = value(behind).unwrap_or_else(|| panic!("no value in {behind:?}"));
-            found.extend(waiting.drain(..).map(|name| (name, value.clone())));
-        }
-    }
-    found
-}
-
-#[test]
-fn every_peer_fault_has_its_policy() {
-    let codes = matched("pub const fn code", |behind| {
-        let digits = behind.trim().split(|c: char| !c.is_ascii_digit()).next()?;
-        (!digits.is_empty()).then(|| digits.to_owned())
-    });
-    let policies = matched("pub const fn policy", |behind| {
-        let name = behind.split_once("FaultPolicy::")?.1;
-        Some(name.split(|c: char| !c.is_alphanumeric()).next()?.to_owned())
-    });
-    assert!(codes.len() > 20 && codes.len() == policies.len(), "{codes:?} {policies:?}");
-    let coded: Vec<[String; 3]> = codes
-        .into_iter()
-        .zip(policies)
-        .map(|((name, code), (same, policy))| {
-            assert_eq!(name, same, "code and policy list their faults in one order");
-            [code, name, policy]
-        })
-        .collect();
-    let safety = File::read("docs/safety.md");
-    let written: Vec<[String; 3]> = second_table(&safety, "Policy for each fault")
-        .into_iter()
-        .map(|row| [row[0].clone(), row[1].clone(), row[3].clone()])
-        .collect();
-    assert_eq!(written, coded);
-}
-
-/// The rows of the second table under `heading`.
-fn second_table(file: &File, heading: &str) -> Vec<Vec<String>> {
-    let (_, behind) = file.text.split_once(&format!("## {heading}\n")).expect("the heading");
-    let (_, behind) = behind.split_once("|\n\n").expect("a first table");
-    table(&File { path: file.path.clone(), text: format!("# second\n{behind}") }, "second")
 }
 
 #[test]

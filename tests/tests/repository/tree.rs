@@ -59,3 +59,11 @@ pub(crate) fn files(ending: &str) -> Vec<File> {
 pub(crate) fn none(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
+
+/// Whether the module `stem` at the top of a crate's `source` folder is there in tests only.
+pub(crate) fn is_for_tests(source: &str, stem: &str) -> bool {
+    let declarations = File::read(&format!("{source}/lib.rs")).text;
+    ["", "pub ", "pub(crate) "]
+        .iter()
+        .any(|seen| declarations.contains(&format!("#[cfg(test)]\n{seen}mod {stem};")))
+}
