@@ -1,0 +1,189 @@
+//! The rig's host: what the daemon's two threads do, turn by turn.
+
+use std::fmt;
+
+use host::bridge::{BridgeCounters, QueuePair};
+use host::bus::Stretch;
+use host::bus::sim::{SimBus, SimDoorbell, SimWindow};
+use host::session::{Event, Session, SessionError, Terms};
+use shared::link::Epoch;
+
+use super::bus::{RigBus, RigLatch};
+use super::options::RigOptions;
+use super::port::QueuePort;
+use super::{RigError, Turn};
+
+/// The data path.
+pub type Pair = QueuePair<SimWindow, SimDoorbell, RigLatch>;
+
+/// The host: a session and, once it is up, its data path.
+pub struct Host {
+    /// The session.
+    pub session: Session<RigBus>,
+    /// The data path while the session is up.
+    pub pair: Option<Box<Pair>>,
+    /// What the session agreed on.
+    pub terms: Option<Terms>,
+    /// The session has ended in an orderly way.
+    pub down: bool,
+    /// The session's epoch.
+    pub epoch: u32,
+    /// Times that the data path went to sleep.
+    pub sleeps: u64,
+    /// Host memory that the session has shared for its data path.
+    pub shared: Vec<Stretch>,
+    data: Data,
+    session_at: u64,
+    spin: u32,
+    control_next: bool,
+    last: BridgeCounters,
+}
+
+/// The data thread.
+#[derive(Clone, Copy, Debug)]
+enum Data {
+    Awake { idle: u32 },
+    Asleep { until: u64 },
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("data", &self.data)
+            .field("session_at", &self.session_at)
+            .field("down", &self.down)
+            .field("sleeps", &self.sleeps)
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    pub(super) fn new(
+        bus: &SimBus,
+        options: &RigOptions,
+        epoch: u32,
+        now: u64,
+    ) -> Result<Self, SessionError> {
+        let session = Session::new(RigBus(bus.host()), options.session, Epoch::from_random(epoch))?;
+        Ok(Self {
+            session,
+            pair: None,
+            terms: None,
+            down: false,
+            epoch,
+            sleeps: 0,
+            shared: Vec::new(),
+            data: Data::Awake { idle: 0 },
+            session_at: now,
+            spin: options.host_spin,
+            control_next: false,
+            last: BridgeCounters::default(),
+        })
+    }
+
+    /// The data path's counters, also when it has ended.
+    #[must_use]
+    pub fn counters(&self) -> BridgeCounters {
+        self.pair.as_ref().map_or(self.last, |pair| pair.counters())
+    }
+
+    /// A turn of the control thread or of the data thread, the one behind the
+    /// other; `false`: both sleep.
+    pub(super) fn turn(&mut self, now: u64, port: &mut QueuePort) -> Result<bool, RigError> {
+        self.control_next = !self.control_next;
+        if self.control_next && self.control(now)? || self.data(now, port)? {
+            return Ok(true);
+        }
+        self.control(now)
+    }
+
+    /// When the first thread wakes by itself.
+    pub(super) fn wakes_at(&self) -> u64 {
+        match (self.data, &self.pair) {
+            (Data::Asleep { until }, Some(_)) => until.min(self.session_at),
+            _ => self.session_at,
+        }
+    }
+
+    pub(super) fn begin_detach(&mut self, now: u64) {
+        self.session.detach(now);
+        self.session_at = now;
+    }
+
+    fn control(&mut self, now: u64) -> Result<bool, RigError> {
+        let message = self.session.message_interrupt().is_some_and(RigLatch::peek);
+        if self.down || (now < self.session_at && !message) {
+            return Ok(false);
+        }
+        let step = self.session.step(now).map_err(|error| {
+            // As the daemon does: a board that asks for a reset still answers.
+            if !matches!(error, SessionError::NeedsReset) {
+                self.session.abandon();
+            }
+            RigError::Session(error)
+        })?;
+        self.session_at = step.wait_until;
+        match step.event {
+            Some(Event::Up(link)) => {
+                let mut link = *link;
+                link.pair.to_host.start();
+                let areas = &link.terms.areas;
+                let both = areas.to_board.iter().chain(&areas.to_host);
+                self.shared = both.filter(|stretch| stretch.bar.is_none()).copied().collect();
+                self.pair = Some(Box::new(link.pair));
+                self.terms = Some(link.terms);
+                self.data = Data::Awake { idle: 0 };
+            }
+            Some(Event::Down) => self.down = true,
+            None => {}
+        }
+        Ok(true)
+    }
+
+    fn data(&mut self, now: u64, port: &mut QueuePort) -> Result<bool, RigError> {
+        let Some(pair) = &mut self.pair else { return Ok(false) };
+        let turn = turn(pair, &mut self.data, self.spin, now, port).map_err(RigError::Bridge)?;
+        self.sleeps += u64::from(turn == Some(Turn::Slept));
+        self.last = pair.counters();
+        Ok(turn.is_some())
+    }
+}
+
+/// One turn of the data thread; `None`: it sleeps.
+fn turn(
+    pair: &mut Pair,
+    data: &mut Data,
+    spin: u32,
+    now: u64,
+    port: &mut QueuePort,
+) -> Result<Option<Turn>, host::bridge::BridgeError> {
+    match *data {
+        Data::Awake { idle } if idle < spin => {
+            let moved = pair.step(now, port)?;
+            let busy = moved.frames > 0 || moved.more;
+            *data = Data::Awake { idle: if busy { 0 } else { idle.saturating_add(1) } };
+        }
+        Data::Awake { .. } => {
+            if pair.prepare_sleep()? {
+                *data = Data::Asleep { until: now + pair.longest_sleep(now) };
+                return Ok(Some(Turn::Slept));
+            }
+            *data = Data::Awake { idle: 0 };
+        }
+        Data::Asleep { until } => {
+            let announced = pair.to_host_interrupt.peek();
+            let room = if pair.to_board.is_full() {
+                pair.to_board_interrupt.peek()
+            } else {
+                port.waiting() > 0 || port.gone
+            };
+            if !announced && !room && now < until {
+                return Ok(None);
+            }
+            pair.woke(!announced && !room)?;
+            *data = Data::Awake { idle: 0 };
+        }
+    }
+    Ok(Some(Turn::Taken))
+}

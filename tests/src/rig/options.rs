@@ -1,0 +1,131 @@
+//! What a rig is like.
+
+use host::bus::sim::{OutboundLimits, Profile, SimOptions};
+use host::session::{Layout, SessionConfig};
+use shared::link::{Heartbeat, Versions};
+use shared::virtq::QueueSize;
+
+/// What a rig is like. Begin with [`RigOptions::instrument`] or
+/// [`RigOptions::counted`] and change what matters.
+#[derive(Clone, Copy, Debug)]
+pub struct RigOptions {
+    /// The bus.
+    pub sim: SimOptions,
+    /// Decides whose turn it is, apart from the bus's own seed.
+    pub seed: u64,
+    /// What the host's operator decides.
+    pub session: SessionConfig,
+    /// Looks that find nothing before the host's data path sleeps; `u32::MAX`:
+    /// it never does.
+    pub host_spin: u32,
+    /// The board.
+    pub board: BoardOptions,
+}
+
+/// What a rig's board is like.
+#[derive(Clone, Copy, Debug)]
+pub struct BoardOptions {
+    /// Its network device's MTU.
+    pub mtu: u16,
+    /// Feature bits that its network device does not offer.
+    pub withhold: u64,
+    /// Entries of its queues, at most: a power of two.
+    pub queue_entries: usize,
+    /// As [`RigOptions::host_spin`].
+    pub spin: u32,
+    /// Protocol versions that it speaks.
+    pub versions: Versions,
+    /// Whether its interrupts may overtake its writes, and it says so.
+    pub interrupts_unordered: bool,
+    /// What moves its payload.
+    pub engine: EngineKind,
+    /// How often hearts beat.
+    pub heartbeat: Heartbeat,
+}
+
+/// What moves a board's payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineKind {
+    /// The board's CPU: the control block then says that there is no engine.
+    Cpu,
+    /// Its DMA engine, an initiator of its own.
+    Dma,
+}
+
+impl RigOptions {
+    /// On a bus that delays and reorders as `profile` has it.
+    #[must_use]
+    pub fn instrument(seed: u64, profile: Profile) -> Self {
+        Self::over(SimOptions::instrument(seed, profile), seed)
+    }
+
+    /// On plain shared memory, with the bill.
+    #[must_use]
+    pub fn counted() -> Self {
+        Self::over(SimOptions::counted(), 1)
+    }
+
+    fn over(sim: SimOptions, seed: u64) -> Self {
+        Self {
+            sim,
+            seed,
+            session: SessionConfig::default(),
+            host_spin: 4,
+            board: BoardOptions {
+                mtu: 9004,
+                withhold: 0,
+                queue_entries: 256,
+                spin: 4,
+                versions: Versions::OURS,
+                interrupts_unordered: false,
+                engine: EngineKind::Dma,
+                heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
+            },
+        }
+    }
+
+    /// The same with this layout. With [`Layout::BarOnly`] the board cannot
+    /// reach host memory.
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.session.layout = layout;
+        if layout == Layout::BarOnly {
+            self.sim.outbound = OutboundLimits::none();
+        }
+        self
+    }
+
+    /// The same without these feature bits: the host's mask leaves them out.
+    #[must_use]
+    pub const fn without(mut self, features: u64) -> Self {
+        self.session.feature_mask &= !features;
+        self
+    }
+
+    /// The same with queues of these sizes, powers of two.
+    ///
+    /// # Panics
+    /// A size is no queue size.
+    #[must_use]
+    pub fn sizes(mut self, to_host: u32, to_board: u32) -> Self {
+        let size = |size| QueueSize::try_from(size).expect("a queue size");
+        self.session.to_host_size = size(to_host);
+        self.session.to_board_size = size(to_board);
+        self
+    }
+
+    /// The same with this MTU on the host's interface.
+    #[must_use]
+    pub const fn mtu(mut self, mtu: u32) -> Self {
+        self.session.mtu = mtu;
+        self
+    }
+
+    /// The same with sides that look this often before they sleep.
+    #[must_use]
+    pub const fn spin(mut self, host: u32, board: u32) -> Self {
+        self.host_spin = host;
+        self.board.spin = board;
+        self
+    }
+}
