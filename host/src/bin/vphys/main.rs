@@ -1,6 +1,5 @@
 //! `vphys`: the command line of virtio-phys.
 
-#[cfg(feature = "emulated-board")]
 mod demo;
 
 use std::process::ExitCode;
@@ -21,7 +20,6 @@ enum Command {
     ///
     /// Needs no root: it makes a user and network namespace of its own, and
     /// leaves nothing behind.
-    #[cfg(feature = "emulated-board")]
     Demo(demo::Options),
 }
 
@@ -31,7 +29,6 @@ fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let outcome: anyhow::Result<()> = match arguments.command {
-        #[cfg(feature = "emulated-board")]
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {
