@@ -131,7 +131,8 @@ fn a_reboot_shows_even_if_the_boot_epochs_collide() {
         // The status page still holds the old words; the channel and the beat tell.
         let refusal = rig.run_for(2_000).unwrap_err();
         assert_eq!(refusal.step, AttachStep::Running);
-        assert_eq!(rig.link.session(), None, "the old session came back");
+        assert_eq!(rig.link.session(), None);
+        assert_eq!(rig.link.stats().sessions, 0, "the old session came back");
         rig.new_host();
         rig.attach().unwrap();
     }
