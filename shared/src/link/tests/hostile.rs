@@ -221,6 +221,34 @@ fn a_flood_keeps_to_the_budget() {
     assert_eq!(rig.link.stats().channel_faults, 0);
 }
 
+/// The same from a host that writes and takes as fast as the board reads.
+#[test]
+fn an_endless_flood_ends_after_the_budget() {
+    let (mut rig, mut channel) = played();
+    attach(&mut rig, &mut channel);
+    let ping = bus(Request::Ping { data: 3 }).encode();
+    let elements = rig.bar.part(0x2100, 60 * 64).unwrap();
+    for element in 0..60 {
+        elements.write(element * 64, &ping);
+    }
+    assert!(channel.send(&ping).unwrap());
+    rig.bar.hook(|_, offset, bytes| {
+        if offset >= 0x2100 {
+            let tail = u16::from_le_bytes([bytes[0x2004], bytes[0x2005]]);
+            bytes[0x2004..0x2006].copy_from_slice(&((tail + 1) % 60).to_le_bytes());
+            bytes.copy_within(0x1044..0x1046, 0x2006);
+        }
+    });
+    for _ in 0..10 {
+        let before = rig.link.stats().messages;
+        rig.now += 1;
+        let next = rig.poll_board();
+        assert_eq!(rig.link.stats().messages - before, u64::from(BUDGET));
+        assert_eq!(next.come_back_at, rig.now + 1);
+    }
+    assert_eq!(rig.link.stats().channel_faults, 0);
+}
+
 #[test]
 fn indices_that_leave_the_ring_end_the_session() {
     for word in [60_u32, 0xFFFF, 60 << 16, u32::MAX, 5 << 16] {

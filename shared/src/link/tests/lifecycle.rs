@@ -123,6 +123,23 @@ fn a_new_host_takes_over_from_one_that_vanished() {
 }
 
 #[test]
+fn host_memory_is_left_alone_from_the_moment_that_another_epoch_is_there() {
+    let mut rig = Rig::new();
+    rig.attach().unwrap();
+    rig.board.device.model_mut().drain = 1_000;
+    rig.bar.poke(0x3000, 5);
+    let before = rig.host_memory.stores();
+    for _ in 0..500 {
+        rig.now += 1;
+        rig.poll_board();
+    }
+    assert_eq!(rig.link.session(), None);
+    assert_eq!(rig.host_memory.stores(), before);
+    // The accepted session stays until the devices are drained.
+    assert_eq!(rig.bar.peek(0xF08), 1000);
+}
+
+#[test]
 fn a_reboot_shows_even_if_the_boot_epochs_collide() {
     for boot in [78, 77] {
         let mut rig = Rig::new();
