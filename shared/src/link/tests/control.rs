@@ -195,6 +195,11 @@ fn every_rule() {
     for (bytes, error) in cases {
         assert_eq!(check(bytes).err(), Some(error), "{error}");
     }
+    // A region whose end wraps to 0.
+    let mut wraps = with64(0x100 + field::REGION_OFFSET, 0xFFFF_FFFE << 32);
+    let at = 0x100 + field::REGION_LENGTH;
+    wraps[at..at + 8].copy_from_slice(&(2_u64 << 32).to_le_bytes());
+    assert_eq!(check(wraps).err(), Some(Outside { offset: 0x100 }));
     // A broken checksum comes before everything.
     let part = StaticPart::from_slice(&with32(field::VECTORS, 9)).unwrap();
     assert_eq!(part.check(0, &BARS).err(), Some(ControlError::Checksum));
