@@ -173,3 +173,43 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         BridgeCounters { to_board: self.to_board.counters(), to_host: self.to_host.counters() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+
+    /// Sleeps one after the other through a day: how many there are.
+    fn sleeps_in_a_day(timer: &Timer, in_flight: bool) -> u64 {
+        let (mut now, mut sleeps) = (0, 0);
+        while now < DAY {
+            now += timer.interval(now, in_flight);
+            sleeps += 1;
+        }
+        sleeps
+    }
+
+    #[test]
+    fn an_idle_day_is_as_many_looks_as_heartbeats() {
+        assert_eq!(sleeps_in_a_day(&Timer::new(1000), false), DAY / 1000);
+    }
+
+    #[test]
+    fn a_buffer_in_flight_is_looked_for_every_ten_milliseconds() {
+        assert_eq!(sleeps_in_a_day(&Timer::new(1000), true), DAY / LOOK_INTERVAL);
+    }
+
+    #[test]
+    fn a_frame_makes_looks_frequent_for_a_second() {
+        let timer = Timer { last_frame: Some(5000), ..Timer::new(1000) };
+        assert_eq!(timer.interval(5999, false), LOOK_INTERVAL);
+        assert_eq!(timer.interval(6000, false), 1000);
+    }
+
+    #[test]
+    fn an_interrupt_that_may_be_on_its_way_is_waited_for_shortly() {
+        let timer = Timer { unannounced: true, ..Timer::new(1000) };
+        assert_eq!(timer.interval(DAY, false), LOOK_INTERVAL);
+    }
+}
