@@ -35,6 +35,12 @@ pub trait Model {
         false
     }
 
+    /// Whether every run without stimuli has to end in a finished state, not
+    /// only can: then [`Report::longest`] is computed.
+    fn must_finish(&self) -> bool {
+        false
+    }
+
     /// Bits for the interesting things that `step` to `state` shows. A test
     /// asserts that they were seen, so that a check cannot pass by exploring
     /// too little.
@@ -64,6 +70,12 @@ pub enum Verdict<M: Model> {
         /// The way there.
         trace: Trace<M>,
     },
+    /// Where the model must finish: a trace that ends in a state that it has
+    /// been in before, without a stimulus or a finished state since.
+    Circles {
+        /// The way there, and once round.
+        trace: Trace<M>,
+    },
     /// The model has more states than the limit allowed.
     TooManyStates,
 }
@@ -78,6 +90,9 @@ pub struct Report<M: Model> {
     pub depth: usize,
     /// All bits that [`Model::witness`] gave.
     pub witnesses: u32,
+    /// Most steps without a stimulus before a finished state, from any state,
+    /// where [`Model::must_finish`].
+    pub longest: Option<usize>,
     /// How it ended.
     pub verdict: Verdict<M>,
 }
@@ -128,29 +143,108 @@ pub fn explore<M: Model>(model: &M, limit: usize) -> Report<M> {
     } else {
         Verdict::Holds
     };
-    Report { states: found.states.len(), steps, depth, witnesses, verdict }
+    let whole = matches!(verdict, Verdict::Holds) && model.must_finish();
+    let (longest, verdict) = match whole.then(|| longest_run(model, &found.states, &edges)) {
+        None => (None, verdict),
+        Some(Ok(longest)) => (Some(longest), verdict),
+        Some(Err(endless)) => {
+            (None, Verdict::Circles { trace: circle(model, &mut found, &endless) })
+        }
+    };
+    Report { states: found.states.len(), steps, depth, witnesses, longest, verdict }
+}
+
+/// The longest way along `edges` before a finished state, or the states from
+/// which there is no longest.
+fn longest_run<M: Model>(
+    model: &M,
+    states: &[M::State],
+    edges: &[(u32, u32)],
+) -> Result<usize, Vec<bool>> {
+    let predecessors = Predecessors::new(states.len(), edges);
+    let finished: Vec<bool> = states.iter().map(|state| model.finished(state)).collect();
+    // Edges that leave an unfinished state, and are not yet counted.
+    let mut open = vec![0_usize; states.len()];
+    for &(_, from) in edges {
+        open[from as usize] += usize::from(!finished[from as usize]);
+    }
+    let mut run = vec![0_usize; states.len()];
+    let mut ready: Vec<usize> = (0..states.len()).filter(|&state| open[state] == 0).collect();
+    let mut endless = vec![true; states.len()];
+    while let Some(state) = ready.pop() {
+        endless[state] = false;
+        for &from in predecessors.of(state) {
+            let from = from as usize;
+            if !finished[from] {
+                run[from] = run[from].max(run[state] + 1);
+                open[from] -= 1;
+                if open[from] == 0 {
+                    ready.push(from);
+                }
+            }
+        }
+    }
+    if endless.contains(&true) { Err(endless) } else { Ok(run.into_iter().max().unwrap_or(0)) }
+}
+
+/// The way to the first of the `endless` states and on among them, until one
+/// comes again.
+fn circle<M: Model>(model: &M, found: &mut Found<M::State>, endless: &[bool]) -> Trace<M> {
+    let Some(mut at) = endless.iter().position(|&endless| endless) else { return Vec::new() };
+    let mut trace = trace_to(model, found, at);
+    let mut passed = Vec::new();
+    let mut successors = Vec::new();
+    while !passed.contains(&at) {
+        passed.push(at);
+        model.steps(&found.states[at], &mut successors);
+        for (step, state) in successors.drain(..) {
+            let next = found.insert(state.clone(), None).0;
+            if endless[next] && !model.is_stimulus(&step) {
+                trace.push((step, state));
+                at = next;
+                break;
+            }
+        }
+    }
+    trace
+}
+
+/// The predecessors of state i are `sources[starts[i]..starts[i + 1]]`.
+struct Predecessors {
+    starts: Vec<u32>,
+    sources: Vec<u32>,
+}
+
+impl Predecessors {
+    fn new(states: usize, edges: &[(u32, u32)]) -> Self {
+        let mut starts = vec![0_u32; states + 1];
+        for &(to, _) in edges {
+            starts[to as usize + 1] += 1;
+        }
+        for i in 0..states {
+            starts[i + 1] += starts[i];
+        }
+        let mut sources = vec![0_u32; edges.len()];
+        let mut fill = starts.clone();
+        for &(to, from) in edges {
+            sources[fill[to as usize] as usize] = from;
+            fill[to as usize] += 1;
+        }
+        Self { starts, sources }
+    }
+
+    fn of(&self, state: usize) -> &[u32] {
+        &self.sources[self.starts[state] as usize..self.starts[state + 1] as usize]
+    }
 }
 
 /// The first state from which `edges` lead to no finished state.
 fn first_stuck<M: Model>(model: &M, states: &[M::State], edges: &[(u32, u32)]) -> Option<usize> {
-    // The predecessors of state i are sources[starts[i]..starts[i + 1]].
-    let mut starts = vec![0_u32; states.len() + 1];
-    for &(to, _) in edges {
-        starts[to as usize + 1] += 1;
-    }
-    for i in 0..states.len() {
-        starts[i + 1] += starts[i];
-    }
-    let mut sources = vec![0_u32; edges.len()];
-    let mut fill = starts.clone();
-    for &(to, from) in edges {
-        sources[fill[to as usize] as usize] = from;
-        fill[to as usize] += 1;
-    }
+    let predecessors = Predecessors::new(states.len(), edges);
     let mut can_finish: Vec<bool> = states.iter().map(|state| model.finished(state)).collect();
     let mut open: Vec<usize> = (0..states.len()).filter(|&i| can_finish[i]).collect();
     while let Some(state) = open.pop() {
-        for &from in &sources[starts[state] as usize..starts[state + 1] as usize] {
+        for &from in predecessors.of(state) {
             if !can_finish[from as usize] {
                 can_finish[from as usize] = true;
                 open.push(from as usize);
@@ -311,6 +405,10 @@ mod tests {
         fn finished(&self, state: &Held) -> bool {
             state.done == [true, true]
         }
+
+        fn must_finish(&self) -> bool {
+            true
+        }
     }
 
     #[test]
@@ -327,6 +425,53 @@ mod tests {
         // One of the two goes first: start, end, and five states a party,
         // the fourth of them (one done, the other not begun) shared by none.
         assert_eq!((report.states, report.depth), (2 * 5 + 2, 6));
+    }
+
+    #[test]
+    fn the_longest_way_is_the_longest() {
+        assert_eq!(explore(&Locks { same_order: true }, 1000).longest, Some(6));
+    }
+
+    /// One or two steps at a time up to 9, and from 5 back to 1 if it may.
+    struct Walk {
+        back: bool,
+    }
+
+    impl Model for Walk {
+        type State = u32;
+        type Step = u32;
+
+        fn initial(&self) -> Vec<u32> {
+            vec![0]
+        }
+
+        fn steps(&self, state: &u32, out: &mut Vec<(u32, u32)>) {
+            out.extend([1, 2].map(|add| (add, state + add)).into_iter().filter(|s| s.1 <= 9));
+            if self.back && *state == 5 {
+                out.push((0, 1));
+            }
+        }
+
+        fn violation(&self, _: &u32) -> Option<&'static str> {
+            None
+        }
+
+        fn finished(&self, state: &u32) -> bool {
+            *state >= 8
+        }
+
+        fn must_finish(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_way_round_in_circles_is_no_bound() {
+        assert_eq!(explore(&Walk { back: false }, 1000).longest, Some(8));
+        let report = explore(&Walk { back: true }, 1000);
+        let Verdict::Circles { trace } = report.verdict else { panic!("not found") };
+        assert_eq!(trace.last().map(|&(_, state)| state), Some(1));
+        assert_eq!(trace.iter().filter(|&&(_, state)| state == 1).count(), 2);
     }
 
     /// A counter to `end`, with a bad state and a limit to run into.

@@ -80,7 +80,7 @@ fn explored(protocol: &Protocol) -> Report<Protocol> {
             print_trace(trace);
             panic!("{what}: {protocol:?}");
         }
-        Verdict::Stuck { trace } => {
+        Verdict::Stuck { trace } | Verdict::Circles { trace } => {
             print_trace(trace);
             panic!("cannot be finished from there: {protocol:?}");
         }
