@@ -124,12 +124,14 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
             self.timer.unannounced = false;
         }
         self.to_board_interrupt.drain();
-        let quiet = self.to_host.queue.arm()?;
-        if self.to_board.is_full() {
-            // Only now does a used to_board buffer matter before the next frame.
-            return Ok(self.to_board.queue.arm()? && quiet);
+        // Only when it is full does a used to_board buffer matter before the
+        // next frame. One flush serves both queues.
+        let full = self.to_board.is_full();
+        if full {
+            self.to_board.queue.ask();
         }
-        Ok(quiet)
+        let quiet = self.to_host.queue.arm()?;
+        Ok(quiet && (!full || self.to_board.queue.pending()? == 0))
     }
 
     /// How long a sleep may last, in ms, before the rings are looked at anyway.

@@ -115,9 +115,8 @@ impl Handshake {
         }
     }
 
-    /// R4's sleeper up to its look: returns the peer's index word, which the
-    /// caller checks. `seen` is the first entry that it wants to hear of.
-    pub(super) fn arm_and_look<M: Window, T: Window>(&mut self, mine: &M, theirs: &T) -> u32 {
+    /// Asks for a notification of the first entry that was not seen.
+    pub(super) fn ask<M: Window>(&mut self, mine: &M) {
         if self.options.event_idx {
             let event = notify::armed_event(self.seen);
             if event != self.event {
@@ -126,6 +125,12 @@ impl Handshake {
         } else if self.flags != 0 {
             self.store_flags(mine, 0);
         }
+    }
+
+    /// R4's sleeper up to its look: returns the peer's index word, which the
+    /// caller checks.
+    pub(super) fn arm_and_look<M: Window, T: Window>(&mut self, mine: &M, theirs: &T) -> u32 {
+        self.ask(mine);
         mine.barrier(Barrier::Full); // D, C: the event word before the look
         match self.options.sleep_flush {
             SleepFlush::ReadBack => {
