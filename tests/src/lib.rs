@@ -1,4 +1,6 @@
 //! Helpers of the tests that cross crates.
 
+pub mod bill;
 pub mod explore;
+pub mod lockstep;
 pub mod rig;
