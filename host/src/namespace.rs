@@ -63,15 +63,7 @@ impl fmt::Display for NamespaceError {
     }
 }
 
-impl std::error::Error for NamespaceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::NotAllowed { error } | Self::Map { error, .. } | Self::Run(error) => Some(error),
-            Self::Loopback(error) => Some(error),
-            Self::Threads => None,
-        }
-    }
-}
+impl std::error::Error for NamespaceError {}
 
 /// Moves this process into a fresh network namespace with loopback up: plainly
 /// where it may (root), else inside a user namespace of which it is root. Call

@@ -130,11 +130,4 @@ impl fmt::Display for BusError {
     }
 }
 
-impl std::error::Error for BusError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::System { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for BusError {}

@@ -8,7 +8,8 @@ use crate::netlink::NetlinkError;
 use crate::session::SessionError;
 use crate::tap::TapError;
 
-/// Why a board's link could not be brought up, or ended.
+/// Why a board's link could not be brought up, or ended. Its text has the
+/// causes in it, as all of this crate's errors: none has a source beside it.
 #[derive(Debug)]
 pub enum DaemonError {
     /// The interface could not be created.
@@ -79,16 +80,4 @@ impl fmt::Display for DaemonError {
     }
 }
 
-impl std::error::Error for DaemonError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Tap(error) => Some(error),
-            Self::Mtu(error) => Some(error),
-            Self::Netlink(error) => Some(error),
-            Self::Session(error) => Some(error),
-            Self::Bridge(error) => Some(error),
-            Self::System { error, .. } => Some(error),
-            Self::ThreadDied => None,
-        }
-    }
-}
+impl std::error::Error for DaemonError {}

@@ -81,11 +81,4 @@ impl fmt::Display for PortError {
     }
 }
 
-impl std::error::Error for PortError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Gone => None,
-            Self::System { error, .. } => Some(error),
-        }
-    }
-}
+impl std::error::Error for PortError {}

@@ -105,11 +105,4 @@ impl fmt::Display for NetlinkError {
     }
 }
 
-impl std::error::Error for NetlinkError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.cause {
-            NetlinkCause::System(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for NetlinkError {}

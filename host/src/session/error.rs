@@ -129,13 +129,4 @@ impl fmt::Display for SessionError {
     }
 }
 
-impl std::error::Error for SessionError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Bus(error) => Some(error),
-            Self::Link(refusal) => Some(refusal),
-            Self::Setup(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for SessionError {}

@@ -86,11 +86,4 @@ impl fmt::Display for TapError {
     }
 }
 
-impl std::error::Error for TapError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::NoDriver { error, .. } | Self::System { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for TapError {}
