@@ -1,5 +1,8 @@
 //! What the operator decides about one board's session.
 
+use std::fmt;
+use std::str::FromStr;
+
 use shared::virtq::QueueSize;
 
 use super::placement::Layout;
@@ -22,6 +25,46 @@ pub struct SessionConfig {
     pub push_limit: u32,
     /// The interface's MTU in bytes, 68 to 65521.
     pub mtu: u32,
+}
+
+/// Feature bits that may be negotiated, as an operator writes them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FeatureMask(pub u64);
+
+impl FeatureMask {
+    /// All of them.
+    pub const ALL: Self = Self(u64::MAX);
+}
+
+/// A text that is no feature mask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FeatureMaskError;
+
+impl fmt::Display for FeatureMaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("choose a hexadecimal number of at most 16 digits, such as 0x1300000000")
+    }
+}
+
+impl std::error::Error for FeatureMaskError {}
+
+impl FromStr for FeatureMask {
+    type Err = FeatureMaskError;
+
+    fn from_str(text: &str) -> Result<Self, FeatureMaskError> {
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+        // A sign is not one.
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(FeatureMaskError);
+        }
+        u64::from_str_radix(digits, 16).map(Self).map_err(|_| FeatureMaskError)
+    }
+}
+
+impl fmt::Display for FeatureMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
 }
 
 /// Bytes of each buffer on the way to the host while several make a frame.
@@ -51,4 +94,19 @@ impl Default for SessionConfig {
 /// A size that is known to be a power of two.
 fn queue_size(size: u32) -> QueueSize {
     QueueSize::try_from(size).unwrap_or(QueueSize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_hexadecimal() {
+        assert_eq!("0x13".parse(), Ok(FeatureMask(0x13)));
+        assert_eq!("FFFFffffFFFFffff".parse(), Ok(FeatureMask::ALL));
+        assert_eq!(FeatureMask::ALL.to_string().parse(), Ok(FeatureMask::ALL));
+        for wrong in ["", "0x", "0x0x1", "+1", "-1", "g", "1_0", "10000000000000000"] {
+            assert!(wrong.parse::<FeatureMask>().is_err(), "{wrong}");
+        }
+    }
 }

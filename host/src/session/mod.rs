@@ -12,6 +12,6 @@ mod memory;
 mod placement;
 
 pub use attach::{Areas, Event, Link, Session, Step, Terms};
-pub use config::{LARGE_BUFFER, MERGEABLE_BUFFER, SessionConfig};
+pub use config::{FeatureMask, FeatureMaskError, LARGE_BUFFER, MERGEABLE_BUFFER, SessionConfig};
 pub use error::SessionError;
 pub use placement::{Area, Layout, Placement, RingSpots, Sizes, Spot, USED_AT};
