@@ -10,6 +10,8 @@
 //! 6. [`pool`]: how much memory may be locked for a board.
 //! 7. `raw`: all unsafe code.
 //!
+//! Beside them, [`signals`]: how a program is asked to end.
+//!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
 pub mod bridge;
@@ -21,4 +23,5 @@ pub mod netlink;
 pub mod pool;
 pub mod raw;
 pub mod session;
+pub mod signals;
 pub mod tap;

@@ -23,6 +23,8 @@ pub(super) struct Control {
     pub(super) stop: Arc<Stop>,
     pub(super) counters: PublishedCounters,
     pub(super) up: SyncSender<Terms>,
+    /// Asked for once `up` has its answer.
+    pub(super) settled: Arc<Stop>,
 }
 
 /// The worker's thread, and how it is stopped and heard of.
@@ -92,7 +94,6 @@ impl Control {
     fn start_worker<B: Bus>(&mut self, link: Link<B>) -> Result<Worker, DaemonError> {
         let Link { mut pair, terms } = link;
         self.interface.configure(&terms)?;
-        self.interface.connect()?;
         let mut port = self.interface.take_port().ok_or(DaemonError::ThreadDied)?;
         let stop = Arc::new(Stop::new()?);
         let ended = Arc::new(Stop::new()?);
@@ -110,6 +111,7 @@ impl Control {
             .map_err(DaemonError::io("start a thread"))?;
         // Nobody listens any more if the caller gave up: the stop ends us.
         let _ = self.up.send(terms);
+        self.settled.ask();
         Ok(Worker { thread, stop, ended })
     }
 

@@ -49,14 +49,19 @@ impl Interface {
         &self.name
     }
 
-    /// Gives the interface what the session agreed on, and brings it up. The
-    /// carrier stays off until the worker runs.
+    /// Gives the interface what the session agreed on, and brings it up with
+    /// its carrier on; frames wait in its queue until the worker runs.
     pub(super) fn configure(&mut self, terms: &Terms) -> Result<(), DaemonError> {
         if let Some(tap) = &self.tap {
             tap.set_offloads(terms.offloads.and(tap.supported()))?;
         }
         if let Some(mac) = terms.mac {
             self.netlink.set_mac(&self.name, mac)?;
+        }
+        // In this order: the kernel notices the carrier of an interface that is
+        // up by a timer of up to a second, and drops frames until then.
+        if let Some(tap) = &self.tap {
+            tap.set_carrier(true)?;
         }
         self.netlink.set_up(&self.name)?;
         for &(address, prefix) in &self.addresses {
@@ -68,13 +73,5 @@ impl Interface {
     /// Hands the tap to the worker, once.
     pub(super) fn take_port(&mut self) -> Option<Tap> {
         self.tap.take()
-    }
-
-    /// Turns the carrier on while the tap is still here.
-    pub(super) fn connect(&self) -> Result<(), DaemonError> {
-        match &self.tap {
-            Some(tap) => Ok(tap.set_carrier(true)?),
-            None => Ok(()),
-        }
     }
 }

@@ -38,11 +38,113 @@ pub struct BoardOptions {
 /// A board that is attached and carries frames.
 #[derive(Debug)]
 pub struct Running {
+    interface: String,
     stop: Arc<Stop>,
     ended: Arc<Stop>,
     control: Option<JoinHandle<Result<(), DaemonError>>>,
     counters: PublishedCounters,
     terms: Terms,
+}
+
+/// A board that is being attached. Dropped, it is let go of again.
+#[derive(Debug)]
+pub struct Starting {
+    interface: String,
+    stop: Arc<Stop>,
+    ended: Arc<Stop>,
+    settled: Arc<Stop>,
+    control: Option<JoinHandle<Result<(), DaemonError>>>,
+    counters: PublishedCounters,
+    is_up: mpsc::Receiver<Terms>,
+}
+
+impl Starting {
+    /// Creates the interface and begins to attach the board.
+    ///
+    /// # Errors
+    /// [`DaemonError`] says what is wrong with the interface and what to do;
+    /// nothing is left behind.
+    pub fn begin<B: Bus + Send + 'static>(
+        bus: B,
+        options: BoardOptions,
+    ) -> Result<Self, DaemonError> {
+        // The interface first: what is wrong with it is the operator's to mend
+        // and should not cost the board an attach.
+        let interface = Interface::create(&options.interface)?;
+        let stop = Arc::new(Stop::new()?);
+        let ended = Arc::new(Stop::new()?);
+        let settled = Arc::new(Stop::new()?);
+        let tell = [Arc::clone(&ended), Arc::clone(&settled)];
+        let counters = PublishedCounters::default();
+        let (up, is_up) = mpsc::sync_channel(1);
+        let name = interface.name().to_owned();
+        let control = control::Control {
+            interface,
+            config: options.session,
+            stop: Arc::clone(&stop),
+            counters: counters.clone(),
+            up,
+            settled: Arc::clone(&settled),
+        };
+        let control = thread::Builder::new()
+            .name(format!("{name}-control"))
+            .spawn(move || {
+                let outcome = control.run(bus);
+                tell.iter().for_each(|stop| stop.ask());
+                outcome
+            })
+            .map_err(DaemonError::io("start a thread"))?;
+        let control = Some(control);
+        Ok(Self { interface: name, stop, ended, settled, control, counters, is_up })
+    }
+
+    /// The interface's name.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Becomes readable when [`Starting::finish`] need not wait any more.
+    #[must_use]
+    pub fn settled(&self) -> BorrowedFd<'_> {
+        self.settled.fd()
+    }
+
+    /// Waits until the link is up.
+    ///
+    /// # Errors
+    /// Why it did not come up. The interface is gone again then, and the board
+    /// detached as far as it answers.
+    pub fn finish(mut self) -> Result<Running, DaemonError> {
+        match self.is_up.recv() {
+            Ok(terms) => Ok(Running {
+                interface: std::mem::take(&mut self.interface),
+                stop: Arc::clone(&self.stop),
+                ended: Arc::clone(&self.ended),
+                control: self.control.take(),
+                counters: self.counters.clone(),
+                terms,
+            }),
+            // It ended before the link was up: its error says why.
+            Err(mpsc::RecvError) => Err(self
+                .control
+                .take()
+                .map_or(Ok(()), join)
+                .err()
+                .unwrap_or(DaemonError::ThreadDied)),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(control) = self.control.take() {
+            self.stop.ask();
+            if let Err(error) = join(control) {
+                log::debug!("given up: {error}");
+            }
+        }
+    }
 }
 
 impl Running {
@@ -56,34 +158,13 @@ impl Running {
         bus: B,
         options: BoardOptions,
     ) -> Result<Self, DaemonError> {
-        // The interface first: what is wrong with it is the operator's to mend
-        // and should not cost the board an attach.
-        let interface = Interface::create(&options.interface)?;
-        let stop = Arc::new(Stop::new()?);
-        let ended = Arc::new(Stop::new()?);
-        let tell = Arc::clone(&ended);
-        let counters = PublishedCounters::default();
-        let (up, is_up) = mpsc::sync_channel(1);
-        let control = control::Control {
-            interface,
-            config: options.session,
-            stop: Arc::clone(&stop),
-            counters: counters.clone(),
-            up,
-        };
-        let control = thread::Builder::new()
-            .name(format!("{}-control", options.interface.name))
-            .spawn(move || {
-                let outcome = control.run(bus);
-                tell.ask();
-                outcome
-            })
-            .map_err(DaemonError::io("start a thread"))?;
-        match is_up.recv() {
-            Ok(terms) => Ok(Self { stop, ended, control: Some(control), counters, terms }),
-            // It ended before the link was up: its error says why.
-            Err(mpsc::RecvError) => Err(join(control).err().unwrap_or(DaemonError::ThreadDied)),
-        }
+        Starting::begin(bus, options)?.finish()
+    }
+
+    /// The interface's name.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
     }
 
     /// The bridge's counters, at most a tenth of a second old.
