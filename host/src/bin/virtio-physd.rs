@@ -4,35 +4,49 @@
 //! board of `vphys demo` is not part of the daemon. What it is good for today
 //! is to see the daemon's own start-up and its refusals.
 
+use std::io::Write;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::os::fd::AsFd;
+use nix::sys::signal::Signal;
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
-use virtio_phys_host::daemon::{BoardOptions, InterfaceOptions, Running};
-use virtio_phys_host::session::{Layout, SessionConfig};
+use virtio_phys_host::daemon::{BoardOptions, InterfaceOptions, Starting};
+use virtio_phys_host::session::{FeatureMask, Layout, SessionConfig};
+use virtio_phys_host::signals::EndSignals;
+
+const ABOUT: &str = "Shows an intelligent PCIe board as a network interface";
 
 /// Shows an intelligent PCIe board as a network interface.
 #[derive(Debug, Parser)]
-#[command(name = "virtio-physd", version, about)]
+#[command(
+    name = "virtio-physd",
+    version,
+    about = ABOUT,
+    after_help = "It runs in the foreground until SIGTERM, SIGINT or SIGHUP, which detach the \
+        board and remove the interface. It needs CAP_NET_ADMIN, /dev/net/tun and memory that it \
+        may lock (ulimit -l). RUST_LOG=debug says more."
+)]
 struct Arguments {
-    /// The bus that the board is on. `sim` is an empty simulated slot.
+    /// The bus that the board is on.
     #[arg(long, value_enum)]
     bus: BusOption,
-    /// Name of the interface, or a pattern such as `vphys%d`.
-    #[arg(long, default_value = "vphys%d")]
+    /// Name of the interface, or a pattern such as vphys%d.
+    #[arg(long, value_name = "NAME", default_value = "vphys%d")]
     interface: String,
-    /// The interface's MTU in bytes.
-    #[arg(long, default_value_t = 1500)]
+    /// The interface's MTU in bytes, from 68 to 65521.
+    #[arg(long, value_name = "BYTES", default_value_t = 1500)]
     mtu: u32,
-    /// An address of the interface with its prefix length, such as 10.0.0.1/24.
-    #[arg(long = "address", value_parser = address)]
+    /// An address of the interface with its prefix length, such as
+    /// 10.0.0.1/24; several may be given.
+    #[arg(long = "address", value_name = "ADDRESS/LENGTH", value_parser = address)]
     addresses: Vec<(IpAddr, u8)>,
+    /// Feature bits that may be negotiated, in hexadecimal.
+    #[arg(long, value_name = "MASK", default_value_t = FeatureMask::ALL)]
+    features: FeatureMask,
     /// Everything in board memory, for boards that cannot reach host memory.
     #[arg(long)]
     bar_only: bool,
@@ -40,6 +54,8 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BusOption {
+    /// An empty simulated slot: the daemon looks for a board and says that
+    /// there is none.
     Sim,
 }
 
@@ -61,21 +77,16 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("virtio-physd: {error:#}");
+            // Where nobody can read it, the exit status has to do.
+            let _ = writeln!(std::io::stderr(), "virtio-physd: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    // Blocked before the first thread, so that all inherit it.
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("cannot block signals")?;
-    let signals =
-        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).context("cannot receive signals")?;
-
+    // Before the first thread, so that all inherit it.
+    let signals = EndSignals::block().context("cannot receive signals")?;
     let BusOption::Sim = arguments.bus;
     let bus = SimBus::new(SimOptions::counted())?;
     let layout = if arguments.bar_only { Layout::BarOnly } else { Layout::Split };
@@ -85,17 +96,46 @@ fn run(arguments: Arguments) -> Result<()> {
             mtu: arguments.mtu,
             addresses: arguments.addresses,
         },
-        session: SessionConfig { layout, mtu: arguments.mtu, ..SessionConfig::default() },
+        session: SessionConfig {
+            layout,
+            mtu: arguments.mtu,
+            feature_mask: arguments.features.0,
+            ..SessionConfig::default()
+        },
     };
-    let running = Running::start(bus.host(), options)?;
+    let starting = Starting::begin(bus.host(), options)?;
+    log::info!("{}: looking for a board", starting.interface());
+    if let Some(signal) = wait(&signals, starting.settled())? {
+        log::info!("{}: ended by {signal} before there was a board", starting.interface());
+        return Ok(());
+    }
+    let running = starting.finish()?;
     let terms = running.terms();
-    log::info!("board {} is up: {}", terms.board.name, terms.features);
-    let mut fds = [
-        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        PollFd::new(running.ended(), PollFlags::POLLIN),
-    ];
-    // Either ends the daemon; an error of poll itself does as well.
-    let _ = poll(&mut fds, PollTimeout::NONE);
+    log::info!("{}: board {} is up: {}", running.interface(), terms.board.name, terms.features);
+    if let Some(signal) = wait(&signals, running.ended())? {
+        log::info!("{}: ended by {signal}", running.interface());
+    }
     running.stop()?;
     Ok(())
+}
+
+/// Waits for `event` or a signal: the signal, if it was one.
+fn wait(signals: &EndSignals, event: BorrowedFd<'_>) -> Result<Option<Signal>> {
+    loop {
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(event, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => continue,
+            Err(errno) => return Err(errno).context("cannot wait for events"),
+        }
+        if let Some(signal) = signals.arrived() {
+            return Ok(Some(signal));
+        }
+        if fds[1].any().unwrap_or(false) {
+            return Ok(None);
+        }
+    }
 }
