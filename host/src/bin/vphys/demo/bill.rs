@@ -52,6 +52,12 @@ impl Reading {
         frames(self) == frames(before)
     }
 
+    /// Frames that the host moved since `before`: to the board, to the host.
+    pub(crate) fn frames_since(&self, before: &Self) -> (u64, u64) {
+        let (now, then) = (&self.host, &before.host);
+        (now.to_board.frames - then.to_board.frames, now.to_host.frames - then.to_host.frames)
+    }
+
     /// The bill of the queue to the board since `before`.
     pub(crate) fn to_board(self, before: &Self) -> PerPacket {
         let frames = self.host.to_board.frames - before.host.to_board.frames;

@@ -28,6 +28,8 @@ use shared::window::{Barrier, Window};
 use virtio_phys_host::bus::sim::{SimBoardPort, SimBus, SimWindow};
 use virtio_phys_host::daemon::Stop;
 
+use super::options::BoardFault;
+
 /// The control pages come first in BAR 0, board memory behind them.
 const CONTROL_LEN: u64 = 16 << 10;
 
@@ -67,15 +69,30 @@ pub(crate) struct Addresses {
 
 impl EmulatedBoard {
     /// Boots a board on the other end of `bus`.
-    pub(crate) fn start(bus: &SimBus, addresses: Addresses) -> Result<Self> {
+    pub(crate) fn start(
+        bus: &SimBus,
+        addresses: Addresses,
+        fault: Option<BoardFault>,
+    ) -> Result<Self> {
         let stop = Arc::new(Stop::new()?);
         let counters = Arc::default();
         let (asked, published) = (Arc::clone(&stop), Arc::clone(&counters));
-        let (port, description) = (bus.board(), describe(bus));
+        let (port, mut description) = (bus.board(), describe(bus));
+        let mut silent_at = None;
+        match fault {
+            None => {}
+            Some(BoardFault::Version) => {
+                let Versions { max, .. } = Versions::OURS;
+                description.versions = Versions { min: max + 1, max: max + 2 };
+            }
+            Some(BoardFault::Silent { after_ms }) => silent_at = Some(after_ms),
+        }
         let thread = thread::Builder::new()
             .name("board".into())
             .spawn(move || {
-                if let Err(error) = run(&port, description, addresses, &asked, &published) {
+                if let Err(error) =
+                    run(&port, description, addresses, silent_at, &asked, &published)
+                {
                     log::error!("the emulated board stopped: {error:#}");
                 }
             })
@@ -132,6 +149,7 @@ fn run(
     port: &SimBoardPort,
     description: BoardDescription,
     addresses: Addresses,
+    silent_at: Option<u64>,
     stop: &Stop,
     published: &Mutex<BoardCounters>,
 ) -> Result<()> {
@@ -187,6 +205,10 @@ fn run(
     let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     service.boot(Epoch::from_random(seed), now());
     loop {
+        if silent_at.is_some_and(|silent_at| now() >= silent_at) {
+            while !sleep(None, stop, u64::MAX) {}
+            return Ok(());
+        }
         let Next::Sleep { until } = service.step(now()) else { continue };
         if let Some(device) = service.device(0) {
             let (net, queues) = (*device.counters(), device.queue_stats());

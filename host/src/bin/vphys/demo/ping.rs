@@ -2,19 +2,21 @@
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::poll::PollFlags;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
-    SockaddrStorage, recvmsg, sendto, setsockopt, socket, sockopt,
+    SockaddrStorage, recvmsg, sendto, socket,
 };
-use nix::sys::time::TimeVal;
 
-/// How long one answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+use super::watch::Watch;
+
+/// How long one answer may take. Longer than the board's heartbeat may stand
+/// still, which says more.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Bytes behind the ICMP header, as ping(8) sends.
 const PAYLOAD: u8 = 56;
@@ -22,24 +24,23 @@ const PAYLOAD: u8 = 56;
 const HEADER: usize = 8;
 
 /// An ICMP socket towards one address.
-pub(crate) struct Pinger {
+pub(crate) struct Pinger<'a> {
+    watch: Watch<'a>,
     socket: OwnedFd,
     to: SocketAddr,
     identifier: u16,
 }
 
-impl Pinger {
+impl<'a> Pinger<'a> {
     /// Opens a raw ICMP socket, which the demo's own namespace allows.
-    pub(crate) fn new(address: IpAddr) -> Result<Self> {
+    pub(crate) fn new(watch: Watch<'a>, address: IpAddr) -> Result<Self> {
         let (family, protocol) = match address {
             IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
             IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
         };
         let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
             .context("cannot open a raw ICMP socket (CAP_NET_RAW)")?;
-        let timeout = TimeVal::new(ANSWER_WITHIN.as_secs().try_into()?, 0);
-        setsockopt(&socket, sockopt::ReceiveTimeout, &timeout)?;
-        Ok(Self { socket, to: SocketAddr::new(address, 0), identifier: 0x7670 })
+        Ok(Self { watch, socket, to: SocketAddr::new(address, 0), identifier: 0x7670 })
     }
 
     /// Sends one echo request and waits for its reply: the round-trip time.
@@ -52,23 +53,23 @@ impl Pinger {
             SocketAddr::V6(to) => sendto(fd, &request, &SockaddrIn6::from(to), MsgFlags::empty()),
         }
         .with_context(|| format!("cannot send an echo request to {}", self.to.ip()))?;
-        // Raw sockets see every ICMP message of the namespace: skip the others,
-        // a bounded number of them.
+        let deadline = start + ANSWER_WITHIN;
         let mut buffer = [0; 2048];
-        for _ in 0..64 {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.watch.wait(self.socket.as_fd(), PollFlags::POLLIN, left)? {
+                bail!("no echo reply from {} within {} s", self.to.ip(), ANSWER_WITHIN.as_secs());
+            }
             let mut parts = [IoSliceMut::new(&mut buffer)];
-            let received = recvmsg::<SockaddrStorage>(fd, &mut parts, None, MsgFlags::empty())
-                .with_context(|| format!("no echo reply from {} within 2 s", self.to.ip()))?
+            let received = recvmsg::<SockaddrStorage>(fd, &mut parts, None, MsgFlags::MSG_DONTWAIT)
+                .context("cannot receive echo replies")?
                 .bytes;
             let elapsed = start.elapsed();
+            // Raw sockets see every ICMP message of the namespace: skip the others.
             if self.answers(buffer.get(..received).unwrap_or(&[]), &request) {
                 return Ok(elapsed);
             }
-            if elapsed > ANSWER_WITHIN {
-                break;
-            }
         }
-        bail!("no echo reply from {} among the ICMP messages that came", self.to.ip())
     }
 
     fn request(&self, sequence: u16) -> Vec<u8> {

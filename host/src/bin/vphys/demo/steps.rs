@@ -1,20 +1,24 @@
 //! The demo, step by step.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, Result, anyhow, ensure};
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
-use virtio_phys_host::daemon::{BoardOptions, InterfaceOptions, Running};
+use virtio_phys_host::daemon::{BoardOptions, InterfaceOptions, Running, Starting};
 use virtio_phys_host::namespace::enter_namespace;
 use virtio_phys_host::session::SessionConfig;
+use virtio_phys_host::signals::EndSignals;
 
 use super::bill::{self, Reading};
 use super::emulated_board::{Addresses, EmulatedBoard};
 use super::ping::{Pinger, percentile_us};
-use super::report::{BothWays, Checked, Report, RoundTrip};
-use super::{Options, traffic};
+use super::progress::Progress;
+use super::report::{BothWays, Checked, Failure, Report, RoundTrip};
+use super::watch::{Ended, Watch, attached};
+use super::{Options, shell, traffic};
 
 /// Addresses inside the demo's own namespace; nothing else is there.
 const HOST_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -28,159 +32,268 @@ const PINGS: u16 = 200;
 const ECHO_BYTES: usize = 4 << 20;
 const ECHO_DATAGRAMS: u32 = 500;
 
+/// IPv6 and UDP headers; the board puts no fragments together.
+const DATAGRAM_HEADERS: u32 = 48;
+/// The board keeps two datagrams of this size.
+const LONGEST_DATAGRAM: u32 = 9000;
+
+/// What the demo ends with where nothing went wrong.
+enum Done {
+    Measured(Box<Report>),
+    Shell(ExitCode),
+}
+
 /// Runs the demo and prints its report.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    // Before the first thread: a thread cannot change the user namespace.
-    enter_namespace()?;
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let outcome = perform(options);
+    match outcome {
+        Ok(Done::Measured(report)) => {
+            print(&if options.json { report.json()? } else { report.text() })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Done::Shell(status)) => Ok(status),
+        Err(error) => {
+            if options.json {
+                // What it says goes to standard error all the same.
+                let _ = print(&Failure::new(&error).json()?);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Standard output may be closed or full, which is no bug of ours.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+fn perform(options: &Options) -> Result<Done> {
+    options.check()?;
+    let progress = Progress::new(options.json);
+    // Both before the first thread: one alone cannot change the user namespace.
+    progress.step(
+        "namespace",
+        || Ok(enter_namespace()?),
+        |()| "a network of the demo's own, which ends with it".to_owned(),
+    )?;
+    let signals = EndSignals::block().context("cannot receive signals")?;
     let bus = SimBus::new(SimOptions::counted())?;
-    let board = EmulatedBoard::start(
-        &bus,
-        Addresses { v4: (BOARD_V4, PREFIX_V4), v6: (BOARD_V6, PREFIX_V6) },
-    )?;
-    let running = Running::start(
-        bus.host(),
-        BoardOptions {
-            interface: InterfaceOptions {
-                name: options.interface.clone(),
-                mtu: options.mtu,
-                addresses: vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)],
-            },
-            session: SessionConfig {
-                layout: options.layout.into(),
-                feature_mask: options.features,
-                mtu: options.mtu,
-                ..SessionConfig::default()
-            },
-        },
-    )?;
-    bill::label(&bus, &running);
-    let outcome = if options.shell {
-        shell(options)
-    } else {
-        measure(options, &bus, &running, &board).and_then(|report| print(options, &report))
-    };
-    // In the order of a real shutdown: the link first, then the board.
-    let stopped = running.stop();
+    let addresses = Addresses { v4: (BOARD_V4, PREFIX_V4), v6: (BOARD_V6, PREFIX_V6) };
+    let board = EmulatedBoard::start(&bus, addresses, options.board_fault)?;
+    let outcome = with_board(options, progress, &signals, &bus, &board);
+    // In the order of a real shutdown: the link has ended, now the board.
     board.stop();
-    outcome?;
-    stopped?;
-    Ok(())
-}
-
-fn print(options: &Options, report: &Report) -> Result<()> {
-    if options.json {
-        println!("{}", report.json()?);
-    } else {
-        print!("{}", report.text());
-    }
-    Ok(())
-}
-
-fn measure(
-    options: &Options,
-    bus: &SimBus,
-    running: &Running,
-    board: &EmulatedBoard,
-) -> Result<Report> {
-    let (v4, v6) = (IpAddr::V4(BOARD_V4), IpAddr::V6(BOARD_V6));
-    let mut times = Vec::new();
-    for address in [v4, v6] {
-        let pinger = Pinger::new(address)?;
-        // The first one also waits for address resolution.
-        pinger.ping(0)?;
-        for sequence in 1..=PINGS {
-            times.push(pinger.ping(sequence)?);
-        }
-    }
-    let rtt_us = RoundTrip {
-        p50: percentile_us(&mut times, 50),
-        p99: percentile_us(&mut times, 99),
-        v4: u32::from(PINGS),
-        v6: u32::from(PINGS),
-    };
-
-    let tcp_echo = traffic::echo_tcp(v4, ECHO_BYTES)? + traffic::echo_tcp(v6, ECHO_BYTES)?;
-    let udp_echo = traffic::echo_udp(v4, ECHO_DATAGRAMS)? + traffic::echo_udp(v6, ECHO_DATAGRAMS)?;
-
-    let time = Duration::from_secs(options.seconds);
-    let discarded = traffic::status(v4, "discard_bytes")?;
-    let before = quiet_reading(bus, running, board);
-    let down = with_bar(options, "TCP to the board", |tick| traffic::send(v4, time, tick))?;
-    let to_board = quiet_reading(bus, running, board).to_board(&before);
-    let arrived = traffic::status(v4, "discard_bytes")? - discarded;
-    ensure!(
-        arrived == down.bytes,
-        "{} bytes were sent to the board and it counted {arrived}",
-        down.bytes
-    );
-
-    let before = quiet_reading(bus, running, board);
-    let up = with_bar(options, "TCP to the host", |tick| traffic::receive(v4, time, tick))?;
-    let to_host = quiet_reading(bus, running, board).to_host(&before);
-
-    let counters = running.counters();
-    Ok(Report {
-        ok: true,
-        layout: running.terms().layout.to_string(),
-        features: running.terms().features.to_string(),
-        rtt_us,
-        gbit_per_s: BothWays { to_board: down.gbit_per_s(), to_host: up.gbit_per_s() },
-        frames: BothWays { to_board: counters.to_board.frames, to_host: counters.to_host.frames },
-        bytes_checked: Checked {
-            tcp_echo,
-            udp_echo,
-            udp_lost: 2 * ECHO_DATAGRAMS - udp_echo,
-            tcp_to_board: down.bytes,
-            tcp_to_host: up.bytes,
-        },
-        per_packet: BothWays { to_board, to_host },
-        completion_polled: counters.to_host.completion_polled + board.counters().service.polled,
-    })
-}
-
-/// Reads all counters once both sides have come to rest: each publishes its
-/// own before it sleeps, and an idle link sleeps after some microseconds.
-fn quiet_reading(bus: &SimBus, running: &Running, board: &EmulatedBoard) -> Reading {
-    let mut reading = Reading::take(bus, running, board);
-    for _ in 0..50 {
-        std::thread::sleep(Duration::from_millis(20));
-        let again = Reading::take(bus, running, board);
-        if again.moved_nothing_since(&reading) {
-            return again;
-        }
-        reading = again;
-    }
-    // A connection that is still being closed moves a few frames: they are counted.
-    reading
-}
-
-/// Runs `work` under a progress bar; none where nobody looks.
-fn with_bar<T>(
-    options: &Options,
-    name: &'static str,
-    work: impl FnOnce(&mut dyn FnMut(Duration)) -> Result<T>,
-) -> Result<T> {
-    let length = options.seconds * 1000;
-    let bar = if options.json { ProgressBar::hidden() } else { ProgressBar::new(length) };
-    let style = ProgressStyle::with_template("{msg:<18} [{bar:40}] {percent:>3} %")?;
-    bar.set_style(style.progress_chars("=> "));
-    bar.set_message(name);
-    let outcome = work(&mut |elapsed| {
-        bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(length));
-    });
-    bar.finish_and_clear();
     outcome
 }
 
-/// A shell inside the namespace.
-fn shell(options: &Options) -> Result<()> {
-    let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
-    println!("The board is at {BOARD_V4} and {BOARD_V6} on {}. Try:", options.interface);
-    println!("  ping {BOARD_V4}");
-    println!("  curl http://{BOARD_V4}/");
-    println!("Leave the shell to end the demo.");
-    std::process::Command::new(&shell)
-        .status()
-        .with_context(|| format!("cannot start {}", shell.display()))?;
-    Ok(())
+fn with_board(
+    options: &Options,
+    progress: Progress,
+    signals: &EndSignals,
+    bus: &SimBus,
+    board: &EmulatedBoard,
+) -> Result<Done> {
+    let running = progress.step(
+        "attach",
+        || attached(Starting::begin(bus.host(), board_options(options))?, signals),
+        |running| {
+            format!(
+                "{} ({HOST_V4}, {HOST_V6}) to board \"{}\" ({BOARD_V4}, {BOARD_V6})",
+                running.interface(),
+                running.terms().board.name,
+            )
+        },
+    )?;
+    bill::label(bus, &running);
+    let watch = Watch::new(signals, &running);
+    let outcome = if options.shell {
+        print(&welcome(running.interface()))
+            .and_then(|()| shell::run(signals, watch))
+            .map(Done::Shell)
+    } else {
+        Measurement { options, progress, watch, bus, running: &running, board }
+            .run()
+            .map(|report| Done::Measured(Box::new(report)))
+    };
+    match (outcome, running.stop()) {
+        (Ok(done), Ok(())) => Ok(done),
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(error), Ok(())) => Err(error),
+        (Err(error), Err(also)) if error.is::<Ended>() => match error.downcast()? {
+            Ended::Link => Err(anyhow!(also).context(Ended::Link)),
+            Ended::Signal(signal) => {
+                log::warn!("{also}");
+                Err(Ended::Signal(signal).into())
+            }
+        },
+        // Why the link ended says more, if it did.
+        (Err(error), Err(also)) => Err(anyhow!(also).context(format!("{error:#}"))),
+    }
+}
+
+fn board_options(options: &Options) -> BoardOptions {
+    BoardOptions {
+        interface: InterfaceOptions {
+            name: options.interface.clone(),
+            mtu: options.mtu,
+            addresses: vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)],
+        },
+        session: SessionConfig {
+            layout: options.layout.into(),
+            feature_mask: options.features.0,
+            mtu: options.mtu,
+            ..SessionConfig::default()
+        },
+    }
+}
+
+fn welcome(interface: &str) -> String {
+    format!(
+        "The board is at {BOARD_V4} and {BOARD_V6} behind {interface}; nothing else is. Try:\n  \
+         ping {BOARD_V4}\n  \
+         curl http://{BOARD_V4}/      its status page; http://[{BOARD_V6}]/ as well\n\
+         TCP and UDP port 7 echo; TCP port 9 takes everything, port 19 sends without end.\n\
+         Leave the shell (exit) to end the demo.\n"
+    )
+}
+
+/// The steps that the report is made of.
+struct Measurement<'a> {
+    options: &'a Options,
+    progress: Progress,
+    watch: Watch<'a>,
+    bus: &'a SimBus,
+    running: &'a Running,
+    board: &'a EmulatedBoard,
+}
+
+impl Measurement<'_> {
+    fn run(self) -> Result<Report> {
+        let (watch, time) = (self.watch, self.options.seconds);
+        let board = IpAddr::V4(BOARD_V4);
+        let rtt_us = self.progress.step(
+            "ping",
+            || self.ping(),
+            |times| format!("{} over IPv4, {} over IPv6, each answered", times.v4, times.v6),
+        )?;
+        let (tcp_echo, udp_echo) = self.progress.step(
+            "echo",
+            || self.echo(),
+            |(tcp, udp)| {
+                format!("{tcp} bytes over TCP and {udp} UDP datagrams came back unchanged")
+            },
+        )?;
+        let told = |flow: &(traffic::Flow, _, _)| {
+            let (flow, ..) = flow;
+            format!(
+                "{} bytes in {:.2} s, all accounted for",
+                flow.bytes,
+                flow.elapsed.as_secs_f64()
+            )
+        };
+        let (down, frames_to_board, to_board) = self.progress.timed(
+            "TCP to the board",
+            time,
+            |tick| {
+                let discarded = traffic::status(watch, board, "discard_bytes")?;
+                let before = self.quiet_reading()?;
+                let flow = traffic::send(watch, board, time, tick)?;
+                let after = self.quiet_reading()?;
+                let arrived =
+                    traffic::status(watch, board, "discard_bytes")?.wrapping_sub(discarded);
+                ensure!(
+                    arrived == flow.bytes,
+                    "{} bytes were sent to the board and it counted {arrived}",
+                    flow.bytes
+                );
+                let (frames, _) = after.frames_since(&before);
+                Ok((flow, frames, after.to_board(&before)))
+            },
+            told,
+        )?;
+        let (up, frames_to_host, to_host) = self.progress.timed(
+            "TCP to the host",
+            time,
+            |tick| {
+                let before = self.quiet_reading()?;
+                let flow = traffic::receive(watch, board, time, tick)?;
+                let after = self.quiet_reading()?;
+                let (_, frames) = after.frames_since(&before);
+                Ok((flow, frames, after.to_host(&before)))
+            },
+            told,
+        )?;
+        let (host, board) = (self.running.counters(), self.board.counters());
+        let terms = self.running.terms();
+        Ok(Report {
+            ok: true,
+            layout: terms.layout.to_string(),
+            features: terms.features.to_string(),
+            mtu: self.options.mtu,
+            rtt_us,
+            gbit_per_s: BothWays { to_board: down.gbit_per_s(), to_host: up.gbit_per_s() },
+            frames: BothWays { to_board: frames_to_board, to_host: frames_to_host },
+            bytes_checked: Checked {
+                tcp_echo,
+                udp_echo,
+                udp_lost: 0,
+                tcp_to_board: down.bytes,
+                tcp_to_host: up.bytes,
+            },
+            per_packet: BothWays { to_board, to_host },
+            completion_polled: host.to_host.completion_polled + board.service.polled,
+        })
+    }
+
+    fn ping(&self) -> Result<RoundTrip> {
+        let mut times = Vec::new();
+        for address in [IpAddr::V4(BOARD_V4), IpAddr::V6(BOARD_V6)] {
+            let pinger = Pinger::new(self.watch, address)?;
+            // The first one also waits for address resolution.
+            pinger.ping(0)?;
+            for sequence in 1..=PINGS {
+                times.push(pinger.ping(sequence)?);
+            }
+        }
+        Ok(RoundTrip {
+            p50: percentile_us(&mut times, 50),
+            p99: percentile_us(&mut times, 99),
+            v4: u32::from(PINGS),
+            v6: u32::from(PINGS),
+        })
+    }
+
+    /// Bytes over TCP and datagrams over UDP that came back.
+    fn echo(&self) -> Result<(u64, u32)> {
+        let longest = usize::try_from(self.options.mtu.min(LONGEST_DATAGRAM) - DATAGRAM_HEADERS)?;
+        let (mut tcp, mut udp) = (0, 0);
+        for address in [IpAddr::V4(BOARD_V4), IpAddr::V6(BOARD_V6)] {
+            tcp += traffic::echo_tcp(self.watch, address, ECHO_BYTES)?;
+            udp += traffic::echo_udp(self.watch, address, ECHO_DATAGRAMS, longest)?;
+        }
+        // One at a time, on a link that drops nothing.
+        let sent = 2 * ECHO_DATAGRAMS;
+        ensure!(udp == sent, "UDP echo: {udp} of {sent} datagrams came back");
+        Ok((tcp, udp))
+    }
+
+    /// Reads all counters once both sides have come to rest: each publishes its
+    /// own before it sleeps, and an idle link sleeps after some microseconds.
+    fn quiet_reading(&self) -> Result<Reading> {
+        let take = || Reading::take(self.bus, self.running, self.board);
+        let mut reading = take();
+        for _ in 0..50 {
+            self.watch.pause(Duration::from_millis(20))?;
+            let again = take();
+            if again.moved_nothing_since(&reading) {
+                return Ok(again);
+            }
+            reading = again;
+        }
+        // A connection that is still being closed moves a few frames: they are counted.
+        Ok(reading)
+    }
 }

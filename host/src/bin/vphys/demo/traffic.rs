@@ -2,12 +2,24 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::poll::PollFlags;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, socket};
 
-/// How long a connection may stand still before the demo gives up.
+use super::watch::Watch;
+
+/// How long a connection may stand still before the demo gives up. Longer than
+/// the board's heartbeat may, which says more.
 const STALL: Duration = Duration::from_secs(5);
+
+/// When a datagram's answer counts as lost.
+const LATEST: Duration = Duration::from_secs(5);
+
+/// Bytes of a datagram's number.
+const NUMBER_LEN: usize = 4;
 
 /// Bytes handed to the kernel, or taken from it, at a time.
 const CHUNK: usize = 256 * 1024;
@@ -31,90 +43,205 @@ impl Flow {
     }
 }
 
-fn connect(board: IpAddr, port: u16) -> Result<TcpStream> {
-    let to = SocketAddr::new(board, port);
-    let stream = TcpStream::connect_timeout(&to, STALL)
-        .with_context(|| format!("no TCP connection to {to} within {} s", STALL.as_secs()))?;
-    stream.set_read_timeout(Some(STALL))?;
-    stream.set_write_timeout(Some(STALL))?;
-    Ok(stream)
+/// A TCP connection to a service of the board, which no wait holds for longer
+/// than [`STALL`].
+struct Connection<'a> {
+    stream: TcpStream,
+    watch: Watch<'a>,
+}
+
+impl<'a> Connection<'a> {
+    fn open(watch: Watch<'a>, board: IpAddr, port: u16) -> Result<Self> {
+        let to = SocketAddr::new(board, port);
+        let family = if board.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(family, SockType::Stream, flags, SockProtocol::Tcp)
+            .context("cannot open a TCP socket")?;
+        match nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Ok(()) | Err(nix::Error::EINPROGRESS) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("no TCP connection to {to}")),
+        }
+        let connection = Self { stream: socket.into(), watch };
+        connection
+            .ready(PollFlags::POLLOUT)
+            .with_context(|| format!("no TCP connection to {to}"))?;
+        match connection.stream.take_error()? {
+            None => Ok(connection),
+            Some(error) => Err(error).with_context(|| format!("no TCP connection to {to}")),
+        }
+    }
+
+    fn ready(&self, what: PollFlags) -> Result<()> {
+        let ready = self.watch.wait(self.stream.as_fd(), what, STALL)?;
+        ensure!(ready, "nothing moved for {} s", STALL.as_secs());
+        Ok(())
+    }
+
+    /// What is there now, `None` if nothing; 0 at the end.
+    fn try_read(&mut self, into: &mut [u8]) -> Result<Option<usize>> {
+        now(self.stream.read(into))
+    }
+
+    /// Writes what there is room for.
+    fn try_write(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
+        now(self.stream.write(bytes))
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        loop {
+            if let Some(got) = self.try_read(into)? {
+                return Ok(got);
+            }
+            self.ready(PollFlags::POLLIN)?;
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        loop {
+            if let Some(put) = self.try_write(bytes)? {
+                return Ok(put);
+            }
+            self.ready(PollFlags::POLLOUT)?;
+        }
+    }
+
+    /// Says that nothing more will be written.
+    fn finish(&self) -> Result<()> {
+        Ok(self.stream.shutdown(Shutdown::Write)?)
+    }
+}
+
+fn now(outcome: std::io::Result<usize>) -> Result<Option<usize>> {
+    match outcome {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Sends a pattern through the echo service and compares what comes back.
-pub(crate) fn echo_tcp(board: IpAddr, bytes: usize) -> Result<u64> {
-    let mut stream = connect(board, ECHO)?;
+pub(crate) fn echo_tcp(watch: Watch<'_>, board: IpAddr, bytes: usize) -> Result<u64> {
+    let mut connection = Connection::open(watch, board, ECHO)?;
     let sent: Vec<u8> = (0..=250).cycle().step_by(31).take(bytes).collect();
-    let mut writer = stream.try_clone()?;
-    let outgoing = sent.clone();
-    let sender = std::thread::spawn(move || {
-        let result = writer.write_all(&outgoing);
-        let _ = writer.shutdown(Shutdown::Write);
-        result
-    });
-    let mut back = Vec::with_capacity(bytes);
-    let outcome = (&mut stream).take(bytes as u64).read_to_end(&mut back);
-    let sent_ok = sender.join().map_err(|_| anyhow::anyhow!("the sending thread died"))?;
-    outcome.context("TCP echo: the board stopped answering")?;
-    sent_ok.context("TCP echo: the board stopped reading")?;
-    ensure!(back == sent, "TCP echo: {} of {bytes} bytes came back, or they differ", back.len());
-    Ok(back.len() as u64)
+    let mut left = sent.as_slice();
+    let mut buffer = vec![0; CHUNK];
+    let mut back = 0;
+    loop {
+        let both = if left.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        connection
+            .ready(PollFlags::POLLIN | both)
+            .with_context(|| format!("TCP echo: {back} of {bytes} bytes came back"))?;
+        if !left.is_empty()
+            && let Some(put) = connection.try_write(left).context("TCP echo")?
+        {
+            left = left.get(put..).unwrap_or(&[]);
+            if left.is_empty() {
+                connection.finish()?;
+            }
+        }
+        match connection.try_read(&mut buffer).context("TCP echo")? {
+            None => {}
+            Some(0) => break,
+            Some(got) => {
+                let same = sent.get(back..back + got) == buffer.get(..got);
+                ensure!(same, "TCP echo: bytes {back} to {} came back changed", back + got);
+                back += got;
+            }
+        }
+    }
+    ensure!(back == bytes, "TCP echo: {back} of {bytes} bytes came back");
+    Ok(back as u64)
 }
 
-/// Sends datagrams to the echo service one by one: how many came back whole.
-pub(crate) fn echo_udp(board: IpAddr, count: u32) -> Result<u32> {
+/// Sends datagrams of up to `longest` bytes to the echo service, one by one:
+/// how many came back whole.
+pub(crate) fn echo_udp(watch: Watch<'_>, board: IpAddr, count: u32, longest: usize) -> Result<u32> {
     let local: SocketAddr =
         if board.is_ipv4() { "0.0.0.0:0".parse()? } else { "[::]:0".parse()? };
     let socket = UdpSocket::bind(local)?;
     socket.connect(SocketAddr::new(board, ECHO))?;
-    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    socket.set_nonblocking(true)?;
+    let mut buffer = vec![0; longest + 1];
     let mut back = 0;
-    let mut buffer = [0; 2048];
-    for (i, len) in (0..count).zip((4..1400_usize).cycle().step_by(37)) {
-        let number = i.to_be_bytes();
-        let mut datagram = vec![number[3]; len];
-        datagram[..4].copy_from_slice(&number);
-        socket.send(&datagram).context("UDP echo: cannot send")?;
-        match socket.recv(&mut buffer) {
-            Ok(received) if buffer[..received] == datagram[..] => back += 1,
-            Ok(_) => bail!("UDP echo: datagram {i} came back changed"),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(error) => return Err(error).context("UDP echo"),
+    for number in 0..count {
+        socket.send(&datagram(number, longest)).context("UDP echo: cannot send")?;
+        let deadline = Instant::now() + LATEST;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !watch.wait(socket.as_fd(), PollFlags::POLLIN, left)? {
+                break;
+            }
+            let Some(got) = now(socket.recv(&mut buffer)).context("UDP echo")? else { continue };
+            let received = buffer.get(..got).unwrap_or(&[]);
+            // It may be a late one; none comes twice on this link.
+            let which =
+                received.first_chunk().map_or(u32::MAX, |number| u32::from_be_bytes(*number));
+            ensure!(
+                which <= number && received == datagram(which, longest),
+                "UDP echo: a datagram came back changed while {number} was awaited"
+            );
+            back += 1;
+            if which == number {
+                break;
+            }
         }
     }
     Ok(back)
 }
 
-/// Sends to the discard service for `time`; `tick` sees the share done.
-pub(crate) fn send(board: IpAddr, time: Duration, mut tick: impl FnMut(Duration)) -> Result<Flow> {
-    let mut stream = connect(board, DISCARD)?;
+/// The datagram with this number: its length differs from its neighbours'.
+fn datagram(number: u32, longest: usize) -> Vec<u8> {
+    let lengths = longest.saturating_sub(NUMBER_LEN) + 1;
+    let len = NUMBER_LEN + (number as usize).wrapping_mul(37) % lengths;
+    let [.., low] = number.to_be_bytes();
+    let mut datagram = vec![low; len];
+    datagram[..NUMBER_LEN].copy_from_slice(&number.to_be_bytes());
+    datagram
+}
+
+/// Sends to the discard service for `time`; `tick` sees the time passed.
+pub(crate) fn send(
+    watch: Watch<'_>,
+    board: IpAddr,
+    time: Duration,
+    mut tick: impl FnMut(Duration),
+) -> Result<Flow> {
+    let mut connection = Connection::open(watch, board, DISCARD)?;
     let chunk = vec![0x5A; CHUNK];
     let start = Instant::now();
     let mut bytes = 0;
     while start.elapsed() < time {
-        bytes += stream.write(&chunk).context("TCP to the board stands still")? as u64;
+        watch.check()?;
+        let sent = || format!("TCP to the board, after {bytes} bytes");
+        bytes += connection.write(&chunk).with_context(sent)? as u64;
         tick(start.elapsed());
     }
     // The board has read everything when it closes its side.
-    stream.shutdown(Shutdown::Write)?;
+    connection.finish()?;
     let mut rest = [0; 16];
-    let left = stream.read(&mut rest).context("the board did not read to the end")?;
+    let left = connection.read(&mut rest).context("the board did not read to the end")?;
     ensure!(left == 0, "the discard service sent {left} bytes");
     Ok(Flow { bytes, elapsed: start.elapsed() })
 }
 
 /// Reads from the chargen service for `time` and checks every byte.
 pub(crate) fn receive(
+    watch: Watch<'_>,
     board: IpAddr,
     time: Duration,
     mut tick: impl FnMut(Duration),
 ) -> Result<Flow> {
-    let mut stream = connect(board, CHARGEN)?;
+    let mut connection = Connection::open(watch, board, CHARGEN)?;
     let pattern = chargen_pattern();
     let mut buffer = vec![0; CHUNK];
     let start = Instant::now();
     let mut bytes = 0;
     while start.elapsed() < time {
-        let got = stream.read(&mut buffer).context("TCP from the board stands still")?;
+        watch.check()?;
+        let received = || format!("TCP from the board, after {bytes} bytes");
+        let got = connection.read(&mut buffer).with_context(received)?;
         ensure!(got > 0, "the chargen service closed the connection after {bytes} bytes");
         check_pattern(&pattern, bytes, &buffer[..got])?;
         bytes += got as u64;
@@ -142,11 +269,25 @@ fn check_pattern(pattern: &[u8], at: u64, mut bytes: &[u8]) -> Result<()> {
 }
 
 /// Reads the board's status page and returns the number behind `name:`.
-pub(crate) fn status(board: IpAddr, name: &str) -> Result<u64> {
-    let mut stream = connect(board, HTTP)?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut page = String::new();
-    stream.take(64 * 1024).read_to_string(&mut page).context("the status page did not end")?;
+pub(crate) fn status(watch: Watch<'_>, board: IpAddr, name: &str) -> Result<u64> {
+    const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+    let mut connection = Connection::open(watch, board, HTTP)?;
+    // A new connection has room for so little.
+    let put = connection.write(REQUEST).context("the status page")?;
+    ensure!(put == REQUEST.len(), "the status page: the request did not fit a new connection");
+    let mut page = vec![0; 64 * 1024];
+    let mut len = 0;
+    loop {
+        let got = connection
+            .read(page.get_mut(len..).unwrap_or(&mut []))
+            .context("the status page did not end")?;
+        if got == 0 {
+            break;
+        }
+        len += got;
+    }
+    page.truncate(len);
+    let page = String::from_utf8_lossy(&page);
     page.lines()
         .find_map(|line| {
             line.trim().strip_prefix(name)?.trim_start_matches([':', ' ']).parse().ok()

@@ -1,0 +1,62 @@
+//! `--shell`: a shell in the namespace, beside the board.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use virtio_phys_host::daemon::Stop;
+use virtio_phys_host::signals::EndSignals;
+
+use super::watch::{Ended, Watch, status_of};
+
+/// Looks after the shell at least this often.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Runs `$SHELL` until it ends; its exit status.
+pub(crate) fn run(signals: &EndSignals, watch: Watch<'_>) -> Result<ExitCode> {
+    let shell = std::env::var_os("SHELL").filter(|name| !name.is_empty());
+    let shell = shell.unwrap_or_else(|| "/bin/sh".into());
+    let mut child = signals
+        .unblocked(|| Command::new(&shell).spawn())
+        .context("cannot set signals")?
+        .with_context(|| {
+            format!("cannot start the shell {} (set SHELL to another one)", shell.display())
+        })?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let over = Arc::new(Stop::new()?);
+    let tell = Arc::clone(&over);
+    let waiter = std::thread::spawn(move || {
+        let status = child.wait();
+        tell.ask();
+        status
+    });
+    let outcome = loop {
+        match watch.wait(over.fd(), PollFlags::POLLIN, LONG) {
+            Ok(true) => break Ok(()),
+            Ok(false) => {}
+            // Ctrl-C is the shell's affair.
+            Err(error) if error.downcast_ref() == Some(&Ended::Signal(Signal::SIGINT)) => {}
+            Err(error) => {
+                // A shell takes this as its terminal's end; it may be gone.
+                let _ = kill(pid, Signal::SIGHUP);
+                break Err(error);
+            }
+        }
+    };
+    let status = waiter.join().map_err(|_| anyhow!("the thread that waits for the shell died"))?;
+    outcome?;
+    Ok(exit_code(status.context("cannot wait for the shell")?))
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
+        (None, Some(signal)) => status_of(signal),
+        (None, None) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,125 @@
+//! Waiting for the board, which a signal, the link's end and a deadline end.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use virtio_phys_host::daemon::{Running, Starting};
+use virtio_phys_host::signals::EndSignals;
+
+/// What ends the demo although no step of it failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// Somebody asked.
+    Signal(Signal),
+    /// The link to the board ended; the daemon's code knows why.
+    Link,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => write!(f, "ended by {signal} before it was done"),
+            Self::Link => f.write_str("the link to the board ended"),
+        }
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// The exit status of a program that ended by this signal, as shells have it.
+pub(crate) fn signal_status(error: &anyhow::Error) -> Option<ExitCode> {
+    match error.downcast_ref() {
+        Some(Ended::Signal(signal)) => Some(status_of(*signal as i32)),
+        _ => None,
+    }
+}
+
+/// 128 and the signal's number.
+pub(crate) fn status_of(signal: i32) -> ExitCode {
+    u8::try_from(signal).map_or(ExitCode::FAILURE, |number| ExitCode::from(128 | number))
+}
+
+/// Sees to it that no step waits longer than it has to.
+#[derive(Clone, Copy)]
+pub(crate) struct Watch<'a> {
+    signals: &'a EndSignals,
+    running: &'a Running,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) const fn new(signals: &'a EndSignals, running: &'a Running) -> Self {
+        Self { signals, running }
+    }
+
+    /// Waits until `fd` is ready for `what`, for at most `longest`: whether it is.
+    pub(crate) fn wait(
+        &self,
+        fd: BorrowedFd<'_>,
+        what: PollFlags,
+        longest: Duration,
+    ) -> Result<bool> {
+        let deadline = Instant::now() + longest;
+        loop {
+            let mut fds = [
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.running.ended(), PollFlags::POLLIN),
+                PollFd::new(fd, what),
+            ];
+            poll_until(&mut fds, deadline)?;
+            let [signal, link, ready] = fds.map(|fd| fd.any().unwrap_or(false));
+            if signal && let Some(signal) = self.signals.arrived() {
+                return Err(Ended::Signal(signal).into());
+            }
+            if link {
+                return Err(Ended::Link.into());
+            }
+            if ready || Instant::now() >= deadline {
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// Does nothing for `time`.
+    pub(crate) fn pause(&self, time: Duration) -> Result<()> {
+        // The link's own descriptor once more, which ends the wait anyway.
+        self.wait(self.running.ended(), PollFlags::POLLIN, time).map(drop)
+    }
+
+    /// Whether the demo may go on.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.pause(Duration::ZERO)
+    }
+}
+
+/// Waits until the board is attached.
+pub(crate) fn attached(starting: Starting, signals: &EndSignals) -> Result<Running> {
+    loop {
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(starting.settled(), PollFlags::POLLIN),
+        ];
+        poll(&mut fds, PollTimeout::NONE).context("poll")?;
+        let [signal, settled] = fds.map(|fd| fd.any().unwrap_or(false));
+        if signal && let Some(signal) = signals.arrived() {
+            return Err(Ended::Signal(signal).into());
+        }
+        if settled {
+            return Ok(starting.finish()?);
+        }
+    }
+}
+
+fn poll_until(fds: &mut [PollFd<'_>], deadline: Instant) -> Result<()> {
+    // Rounded up: rounded down it would spin for the last millisecond.
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(fds, timeout) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(errno) => Err(errno).context("poll"),
+    }
+}
