@@ -301,3 +301,6 @@ fn check_wrap(address: BusAddress, len: u32) -> Result<(), PeerFault> {
         None => Err(PeerFault::AddressWraps { address: address.bits(), length: u64::from(len) }),
     }
 }
+
+#[cfg(test)]
+mod tests;
