@@ -15,7 +15,7 @@ use shared::link::{
 use shared::msg::body::{RegionMessage, ResultCode};
 use shared::msg::device::{DeviceEndpoint, VirtioDevice};
 
-use crate::device::{BoardDevice, Context, Stop, Wake};
+use crate::device::{BoardDevice, Context, Ran, Stop, Wake};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::{Event, Trace};
@@ -82,6 +82,8 @@ pub struct Service<S: BoardSupport, E, M, const DEVICES: usize = 1> {
     idle_steps: u32,
     /// The last step slept, so doorbells are armed.
     slept: bool,
+    /// A doorbell has rung since then. What it announced may be seen a step later.
+    rung: bool,
     last_moved: Option<u64>,
     /// Something was found without a doorbell at this time.
     owed: Option<u64>,
@@ -135,6 +137,7 @@ where
             stats: ServiceStats::default(),
             idle_steps: 0,
             slept: false,
+            rung: false,
             last_moved: None,
             owed: None,
         })
@@ -163,13 +166,15 @@ where
             self.around.support.raise(0);
         }
 
+        self.rung |= rung.queues() || link.look_at_queues;
+
         // 3. The devices.
-        let (moved, wake) = self.run_devices(now);
+        let Ran { moved, announced, wake } = self.run_devices(now);
         let stopped = self.report_stops(now);
+        if announced > 0 && self.slept && !self.rung {
+            self.owed.get_or_insert(now);
+        }
         if moved > 0 {
-            if self.slept && !rung.queues() && !link.look_at_queues {
-                self.owed.get_or_insert(now);
-            }
             self.last_moved = Some(now);
         }
 
@@ -195,22 +200,23 @@ where
             return Next::Again;
         }
         self.idle_steps = 0;
-        self.slept = true;
+        (self.slept, self.rung) = (true, false);
         self.stats.sleeps += 1;
         Next::Sleep { until: self.until(now, link.come_back_at, wake) }
     }
 
-    fn run_devices(&mut self, now: u64) -> (u32, Wake) {
-        let (mut moved, mut wake) = (0_u32, Wake::Idle);
+    fn run_devices(&mut self, now: u64) -> Ran {
+        let mut all = Ran { moved: 0, announced: 0, wake: Wake::Idle };
         let Around { support, dma, devices, .. } = &mut self.around;
         for device in devices {
             let regions = self.link.regions();
             let mut context = Context { now, support, dma, regions };
             let ran = device.model_mut().run(&mut context);
-            moved = moved.saturating_add(ran.moved);
-            wake = wake.sooner(ran.wake);
+            all.moved = all.moved.saturating_add(ran.moved);
+            all.announced = all.announced.saturating_add(ran.announced);
+            all.wake = all.wake.sooner(ran.wake);
         }
-        (moved, wake)
+        all
     }
 
     /// Tells the host and the trace of queues that stopped. `true`: one did.

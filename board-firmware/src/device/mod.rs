@@ -68,6 +68,9 @@ impl Wake {
 pub struct Ran {
     /// Frames, or whatever the device moves, that came or went.
     pub moved: u32,
+    /// Of these, those that the host made possible, with frames or buffers, and
+    /// would have rung a doorbell for had the device asked.
+    pub announced: u32,
     /// When to run again, doorbells apart.
     pub wake: Wake,
 }

@@ -375,7 +375,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
     {
         let (receive, mut transmit) = (self.receive.queue(), self.transmit.queue());
         if receive.is_none() && transmit.is_none() {
-            return Ran { moved: 0, wake: Wake::Idle };
+            return Ran { moved: 0, announced: 0, wake: Wake::Idle };
         }
         let (now, negotiated) = (context.now, self.negotiated);
         if core::mem::take(&mut self.fresh) {
@@ -398,6 +398,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             counters: &mut self.counters,
             stop: None,
             sent: 0,
+            retried: 0,
             unpublished: 0,
         };
 
@@ -444,7 +445,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
         let wake = self.backend.poll(now, &mut sink);
         sink.publish();
 
-        let Sink { mut mover, stop: receive_stop, sent, .. } = sink;
+        let Sink { mut mover, stop: receive_stop, sent, retried, .. } = sink;
         mover.leave_nothing_under_way();
         let (fetches, posts) = (mover.fetches, mover.posts);
         self.counters.fetches += fetches;
@@ -454,7 +455,11 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
                 self.note(queue, stop);
             }
         }
-        Ran { moved: taken + sent, wake: if more { Wake::Again } else { wake } }
+        Ran {
+            moved: taken + sent,
+            announced: taken + retried,
+            wake: if more { Wake::Again } else { wake },
+        }
     }
 
     fn park(&mut self) {
