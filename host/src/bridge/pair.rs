@@ -40,7 +40,8 @@ pub struct QueuePair<W: Window, R, L> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     returned: u64,
-    at: u64,
+    /// `None` before the first step.
+    at: Option<u64>,
 }
 
 /// When to look at the rings although no interrupt came, and what such a
@@ -79,7 +80,7 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         timer: Timer,
         guard: Option<LinkGuard<W>>,
     ) -> Self {
-        let progress = Progress { returned: 0, at: 0 };
+        let progress = Progress { returned: 0, at: None };
         Self { to_board, to_host, to_host_interrupt, to_board_interrupt, timer, guard, progress }
     }
 
@@ -106,9 +107,9 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
     fn watch_progress(&mut self, now: u64) -> Result<(), BridgeError> {
         let returned = self.to_board.returned();
         if returned != self.progress.returned || !self.to_board.in_flight() {
-            self.progress = Progress { returned, at: now };
+            self.progress = Progress { returned, at: Some(now) };
         }
-        let idle = now.saturating_sub(self.progress.at);
+        let idle = now.saturating_sub(*self.progress.at.get_or_insert(now));
         if idle < STALL { Ok(()) } else { Err(BridgeError::Stalled { for_ms: idle }) }
     }
 
