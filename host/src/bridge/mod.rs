@@ -68,6 +68,7 @@ impl From<PortError> for BridgeError {
 impl fmt::Display for BridgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Peer(PeerFault::LinkLost) => Reason::Lost(LinkLoss::AllOnes).fmt(f),
             Self::Peer(fault) => write!(f, "the board broke the protocol: {fault}"),
             Self::SessionOver(loss) => write!(f, "the session is over: {}", Reason::Lost(*loss)),
             Self::Stalled { for_ms } => write!(
