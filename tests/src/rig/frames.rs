@@ -44,6 +44,11 @@ impl Sizes {
     pub const PLAIN: Self = Self { from: SHORTEST, to: LONGEST, large_one_in: 0, short_one_in: 0 };
 }
 
+impl Sizes {
+    /// The same up to an MTU of 1500 bytes.
+    pub const ETHERNET: Self = Self { to: 1514, ..Self::PLAIN };
+}
+
 impl Frames {
     /// The sequence of this seed.
     #[must_use]

@@ -30,6 +30,8 @@ pub struct Host {
     pub epoch: u32,
     /// Times that the data path went to sleep.
     pub sleeps: u64,
+    /// Times that it tried to, those included.
+    pub sleep_attempts: u64,
     /// Host memory that the session has shared for its data path.
     pub shared: Vec<Stretch>,
     data: Data,
@@ -73,10 +75,12 @@ impl Host {
             down: false,
             epoch,
             sleeps: 0,
+            sleep_attempts: 0,
             shared: Vec::new(),
             data: Data::Awake { idle: 0 },
             session_at: now,
-            spin: options.host_spin,
+            // It looks before it sleeps, or it would never find anything.
+            spin: options.host_spin.max(1),
             control_next: false,
             last: BridgeCounters::default(),
         })
@@ -143,6 +147,8 @@ impl Host {
 
     fn data(&mut self, now: u64, port: &mut QueuePort) -> Result<bool, RigError> {
         let Some(pair) = &mut self.pair else { return Ok(false) };
+        let tries = matches!(self.data, Data::Awake { idle } if idle >= self.spin);
+        self.sleep_attempts += u64::from(tries);
         let turn = turn(pair, &mut self.data, self.spin, now, port).map_err(RigError::Bridge)?;
         self.sleeps += u64::from(turn == Some(Turn::Slept));
         self.last = pair.counters();

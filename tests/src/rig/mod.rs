@@ -27,6 +27,7 @@ use ::host::bus::Bus;
 use ::host::bus::sim::{Bill, Label, Plane, SimBus};
 use ::host::session::{SessionError, Terms};
 use shared::address::BusAddress;
+use shared::region::Rights;
 
 pub use board::{BOARD_MAC, Board, CONTROL_LEN, Engine, HOST_MAC, RigSupport};
 pub use bus::{RigBus, RigLatch};
@@ -173,14 +174,27 @@ impl<B: NetBackend> Rig<B> {
         Ok(Turn::Slept)
     }
 
+    /// One turn of the host; `false`: it sleeps.
+    ///
+    /// # Errors
+    /// As for [`Rig::step`].
+    pub fn host_turn(&mut self) -> Result<bool, RigError> {
+        self.turn_of(true)
+    }
+
+    /// One turn of the board; `false`: it sleeps.
+    pub fn board_turn(&mut self) -> bool {
+        let wants = self.board.wants(self.now);
+        self.board.turn(self.now);
+        wants
+    }
+
     /// Gives a side its turn; `false`: it sleeps.
     fn turn_of(&mut self, host: bool) -> Result<bool, RigError> {
         if host {
             return self.host.turn(self.now, &mut self.port);
         }
-        let wants = self.board.wants(self.now);
-        self.board.turn(self.now);
-        Ok(wants)
+        Ok(self.board_turn())
     }
 
     /// Lets `ms` milliseconds pass.
@@ -224,6 +238,19 @@ impl<B: NetBackend> Rig<B> {
             }
         }
         panic!("never idle: {}", self.state());
+    }
+
+    /// Steps for at least `ms` milliseconds, in which both ends wake by their
+    /// timers as often as they like.
+    ///
+    /// # Errors
+    /// As for [`Rig::step`].
+    ///
+    /// # Panics
+    /// They are never idle long enough for the time to pass.
+    pub fn idle_for(&mut self, ms: u64) -> Result<(), RigError> {
+        let until = self.now + ms;
+        self.run_until(PATIENCE, |rig| rig.now >= until)
     }
 
     /// Attaches.
@@ -318,23 +345,37 @@ impl<B: NetBackend> Rig<B> {
         assert_eq!((host, board), (0, 0), "completions polled, host and board: {}", self.state());
     }
 
-    /// Asserts that a session that is over has left nothing behind.
+    /// Asserts that a session that is over has left nothing behind: no memory
+    /// of the host's is shared, and the board has no window open.
     ///
     /// # Panics
     /// It has.
     pub fn assert_clean(&mut self) {
-        let stretches = self.host.shared.clone();
-        for stretch in stretches {
+        let board = self.bus.board();
+        for stretch in &self.host.shared {
             let address = BusAddress::new(stretch.start);
-            let still = self.bus.board().dma(address, stretch.len).is_ok();
+            let still = board.dma(address, stretch.len).is_ok();
             assert!(!still, "{stretch:?} is still shared");
         }
         let open = self.board.service.support().open_regions();
         assert!(open.is_empty(), "the board has regions {open:?} open");
+        self.assert_nothing_shared();
+        // All windows can be had again.
         let mut fresh = RigBus(self.bus.host());
-        // Everything that may be shared at once is free again.
-        let all = self.options.sim.host_limit.min(1 << 20);
-        assert!(fresh.share(all, shared::region::Rights::READ).is_ok());
+        let page = fresh.share(4096, Rights::READ).expect("host memory");
+        let open = |_| board.outbound(page.iova, 4096).expect("an outbound window");
+        drop((0..board.limits().windows).map(open).collect::<Vec<_>>());
+        fresh.unshare_all();
+    }
+
+    /// Asserts that no memory of the host's is shared, whatever the board does:
+    /// all that may be shared can be had again.
+    ///
+    /// # Panics
+    /// Some is.
+    pub fn assert_nothing_shared(&self) {
+        let mut fresh = RigBus(self.bus.host());
+        fresh.share(self.options.sim.host_limit, Rights::READ).expect("nothing is shared");
         fresh.unshare_all();
     }
 

@@ -15,8 +15,8 @@ pub struct RigOptions {
     pub seed: u64,
     /// What the host's operator decides.
     pub session: SessionConfig,
-    /// Looks that find nothing before the host's data path sleeps; `u32::MAX`:
-    /// it never does.
+    /// Looks that find nothing before the host's data path sleeps, at least 1;
+    /// `u32::MAX`: it never does.
     pub host_spin: u32,
     /// The board.
     pub board: BoardOptions,
@@ -31,7 +31,7 @@ pub struct BoardOptions {
     pub withhold: u64,
     /// Entries of its queues, at most: a power of two.
     pub queue_entries: usize,
-    /// As [`RigOptions::host_spin`].
+    /// As [`RigOptions::host_spin`]; 0 will do.
     pub spin: u32,
     /// Protocol versions that it speaks.
     pub versions: Versions,
@@ -52,6 +52,10 @@ pub enum EngineKind {
     Dma,
 }
 
+/// Host memory that may be shared: all of it is asked for to see that a
+/// session has left none behind.
+const HOST_LIMIT: u64 = 64 << 20;
+
 impl RigOptions {
     /// On a bus that delays and reorders as `profile` has it.
     #[must_use]
@@ -67,7 +71,7 @@ impl RigOptions {
 
     fn over(sim: SimOptions, seed: u64) -> Self {
         Self {
-            sim,
+            sim: SimOptions { host_limit: HOST_LIMIT, ..sim },
             seed,
             session: SessionConfig::default(),
             host_spin: 4,

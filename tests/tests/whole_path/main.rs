@@ -1,0 +1,15 @@
+//! Both ends over the whole path: host session and bridge, simulated bus,
+//! board service and device.
+
+mod come_and_go;
+mod load;
+mod lossless;
+mod refusals;
+mod rings;
+mod sleep;
+
+use host::bus::sim::Profile;
+use host::session::Layout;
+
+const PROFILES: [Profile; 3] = [Profile::Eager, Profile::Lazy, Profile::Adversarial];
+const LAYOUTS: [Layout; 3] = [Layout::Split, Layout::BarOnly, Layout::AllHost];
