@@ -119,7 +119,7 @@ impl<B: NetBackend> Rig<B> {
     /// The same, if the host's session can be begun at all.
     ///
     /// # Errors
-    /// What [`host::session::Session::new`] says.
+    /// What [`::host::session::Session::new`] says.
     ///
     /// # Panics
     /// The board's options contradict each other.
