@@ -1,4 +1,5 @@
 //! The region table against a plain model: every byte has its own answer.
+#![expect(clippy::cast_possible_truncation, reason = "the model has a few pages")]
 
 use proptest::prelude::*;
 
