@@ -23,11 +23,12 @@ use std::fmt;
 
 use ::board::device::net::{Echo, NetBackend};
 use ::host::bridge::BridgeError;
-use ::host::bus::Bus;
 use ::host::bus::sim::{Bill, Label, Plane, SimBus};
+use ::host::bus::{Bus, Stretch};
 use ::host::session::{SessionError, Terms};
 use shared::address::BusAddress;
 use shared::region::Rights;
+use shared::window::Window;
 
 pub use board::{BOARD_MAC, Board, CONTROL_LEN, Engine, HOST_MAC, RigSupport};
 pub use bus::{RigBus, RigLatch};
@@ -333,6 +334,25 @@ impl<B: NetBackend> Rig<B> {
     pub fn reboot(&mut self, backend: B, epoch: u32) {
         let _ = self.bus.board().take_reset();
         self.board = Board::boot(&self.bus, &self.options, backend, epoch, self.now);
+    }
+
+    /// Lets `change` change a stretch of memory that both ends see, as the
+    /// board's processor may at any time.
+    ///
+    /// # Panics
+    /// The board cannot reach it.
+    pub fn scribble(&self, stretch: Stretch, change: impl FnOnce(&mut [u8])) {
+        let board = self.bus.board();
+        let window = match stretch.bar {
+            Some(_) => board.memory(stretch.start, stretch.len),
+            None => board.outbound(BusAddress::new(stretch.start), stretch.len),
+        };
+        let window = window.expect("memory that the board reaches");
+        let mut bytes = vec![0; usize::try_from(stretch.len).expect("a length")];
+        window.read(0, &mut bytes);
+        change(&mut bytes);
+        window.write(0, &bytes);
+        self.bus.settle();
     }
 
     /// Asserts that nothing was found by a timer alone, on either side.

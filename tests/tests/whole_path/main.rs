@@ -2,8 +2,12 @@
 //! board service and device.
 
 mod come_and_go;
+mod fuzz;
+mod hostile;
+mod lies;
 mod load;
 mod lossless;
+mod named;
 mod refusals;
 mod rings;
 mod sleep;
