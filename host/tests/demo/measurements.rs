@@ -1,0 +1,166 @@
+//! What the demo measures, under every layout, MTU and feature set.
+
+use serde_json::Value;
+use virtio_phys_host::namespace::in_namespace;
+
+use crate::run::{Stage, Tun, root, run};
+
+/// The one object of a run that went well.
+#[track_caller]
+fn measured(stage: &Stage, arguments: &str) -> Value {
+    let ran = run(&mut stage.demo(&format!("--json --seconds 0.05 {arguments}")));
+    ran.went_well();
+    assert_eq!(ran.err, "", "{arguments}: nothing but the object");
+    assert_eq!(ran.out.lines().count(), 1, "{arguments}: {}", ran.out);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["ok"], true, "{arguments}: {report}");
+    for positive in ["/rtt_us/p50", "/gbit_per_s/to_board", "/gbit_per_s/to_host"] {
+        let value = report.pointer(positive).and_then(Value::as_f64).unwrap();
+        assert!(value > 0.0, "{arguments}: {positive} is {value}");
+    }
+    for way in ["to_board", "to_host"] {
+        for key in [
+            "bus_reads",
+            "sleep_flushes",
+            "control_stores_host",
+            "control_stores_board",
+            "doorbells",
+            "interrupts",
+            "copies",
+        ] {
+            let value = report["per_packet"][way][key].as_f64();
+            assert!(value.is_some_and(|value| value >= 0.0), "{arguments}: {way} {key}: {value:?}");
+        }
+    }
+    report
+}
+
+fn cost(report: &Value, way: &str, what: &str) -> f64 {
+    report["per_packet"][way][what].as_f64().unwrap()
+}
+
+#[test]
+fn everybody_can_run_it() {
+    in_namespace("measurements::everybody_can_run_it", || {
+        let stage = Stage::new(Tun::Everybodys);
+        measured(&stage, "");
+        if root() {
+            measured(&stage.as_nobody(), "");
+        } else {
+            eprintln!("as another user: left out, this is not root");
+        }
+    });
+}
+
+#[test]
+fn the_table_has_every_figure() {
+    in_namespace("measurements::the_table_has_every_figure", || {
+        let ran = run(&mut Stage::new(Tun::Everybodys).demo("--seconds 0.1"));
+        ran.went_well();
+        for step in ["namespace", "attach", "ping", "echo", "TCP to the board", "TCP to the host"] {
+            assert!(ran.err.lines().any(|line| line.starts_with(step)), "{step}: {ran:#?}");
+        }
+        let figures = |name: &str| {
+            let line = ran.out.lines().find(|line| line.trim_start().starts_with(name));
+            let line = line.unwrap_or_else(|| panic!("{name}: {ran:#?}"));
+            // Columns: the figures end where their headings do.
+            (line.len(), line.split_whitespace().rev().take(2).map(str::to_owned).collect())
+        };
+        let (width, _): (_, Vec<String>) = figures("TCP ");
+        for name in [
+            "payload, Gbit/s",
+            "payload, bytes",
+            "frames",
+            "bus reads",
+            "fetches by the DMA engine",
+            "reads before sleeping",
+            "control stores by the host",
+            "control stores by the board",
+            "doorbells",
+            "interrupts",
+            "copies of its payload by us",
+        ] {
+            let (end, figures) = figures(name);
+            assert_eq!(end, width, "{name}: {}", ran.out);
+            assert!(figures.iter().all(|figure| figure.parse::<f64>().is_ok()), "{name}");
+        }
+        assert!(ran.out.lines().all(|line| line.len() < 80), "{}", ran.out);
+    });
+}
+
+#[test]
+fn each_layout_costs_what_it_must() {
+    in_namespace("measurements::each_layout_costs_what_it_must", || {
+        let stage = Stage::new(Tun::Everybodys);
+        let split = measured(&stage, "--layout split");
+        let bar_only = measured(&stage, "--layout bar-only");
+        let all_host = measured(&stage, "--layout all-host");
+        for (name, report) in [("split", &split), ("bar-only", &bar_only), ("all-host", &all_host)]
+        {
+            assert_eq!(report["layout"], name);
+        }
+        for way in ["to_board", "to_host"] {
+            // What the split is for: no read but those before a sleep.
+            assert_eq!(cost(&split, way, "bus_reads"), 0.0, "{way}: {split}");
+            assert!(cost(&bar_only, way, "bus_reads") > 0.0, "{way}: {bar_only}");
+            assert!(cost(&all_host, way, "bus_reads") > 0.0, "{way}: {all_host}");
+            // A look across the bus is its own flush.
+            assert_eq!(cost(&bar_only, way, "sleep_flushes"), 0.0, "{way}: {bar_only}");
+            assert_eq!(cost(&all_host, way, "sleep_flushes"), 0.0, "{way}: {all_host}");
+        }
+    });
+}
+
+#[test]
+fn every_mtu_carries_everything() {
+    in_namespace("measurements::every_mtu_carries_everything", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for arguments in [
+            "--mtu 1280",
+            "--mtu 9000",
+            "--mtu 65521",
+            "--mtu 9000 --features 1300000000",
+            "--mtu 9000 --layout bar-only",
+        ] {
+            measured(&stage, arguments);
+        }
+    });
+}
+
+/// Bits that a session can do without, by their names in VirtIO 1.3 §5.1.3 and §6.
+const OPTIONAL: [(u32, &str); 10] = [
+    (0, "CSUM"),
+    (1, "GUEST_CSUM"),
+    (7, "GUEST_TSO4"),
+    (11, "HOST_TSO4"),
+    (12, "HOST_TSO6"),
+    (15, "MRG_RXBUF"),
+    (29, "EVENT_IDX"),
+    (35, "IN_ORDER"),
+    (3, "MTU"),
+    (5, "MAC"),
+];
+
+#[test]
+fn it_runs_without_any_one_feature() {
+    in_namespace("measurements::it_runs_without_any_one_feature", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for (bit, name) in OPTIONAL {
+            let mask = u64::MAX & !(1 << bit);
+            let report = measured(&stage, &format!("--features {mask:#x}"));
+            let features = report["features"].as_str().unwrap();
+            assert!(!features.split(' ').any(|feature| feature == name), "{name} in {features}");
+        }
+    });
+}
+
+#[test]
+fn it_runs_with_no_optional_feature() {
+    in_namespace("measurements::it_runs_with_no_optional_feature", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for layout in ["split", "bar-only"] {
+            let report = measured(&stage, &format!("--features 1300000000 --layout {layout}"));
+            assert_eq!(report["features"], "VERSION_1 ACCESS_PLATFORM ORDER_PLATFORM");
+        }
+    });
+}

@@ -1,0 +1,205 @@
+//! What cannot work is refused: with what is wrong and what to do about it, an
+//! exit status that says so, and nothing left behind.
+
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::chroot;
+use virtio_phys_host::namespace::in_namespace;
+use virtio_phys_host::tap::{Tap, TapOptions};
+
+use crate::run::{FOLDER, KEPT, Stage, Tun, root, run};
+
+#[test]
+fn options_that_cannot_be() {
+    in_namespace("refusals::options_that_cannot_be", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for (options, texts) in [
+            ("--mtu 0", ["MTU of 0 ", "choose 68 to 65521"]),
+            ("--mtu 67", ["MTU of 67 ", "choose 68 to 65521"]),
+            ("--mtu 65522", ["MTU of 65522 ", "choose 68 to 65521"]),
+            ("--mtu 99999999", ["MTU of 99999999 ", "choose 68 to 65521"]),
+            ("--interface a/b", ["\"a/b\"", "it may hold letters"]),
+            ("--interface sixteen_letters_", ["\"sixteen_letters_\"", "longer than 15"]),
+            ("--interface lo", ["named lo exists", "choose another name"]),
+            ("--features 0", ["nothing to run with", "set bits 0x1300000000"]),
+            ("--features 0x300000000", ["takes away ORDER_PLATFORM,", "set bits 0x1000000000"]),
+        ] {
+            run(&mut stage.demo(options)).refused(&texts);
+            run(&mut stage.daemon(options)).refused(&texts);
+        }
+        // The demo uses IPv6 as well.
+        for mtu in [68, 1279] {
+            let ran = run(&mut stage.demo(&format!("--mtu {mtu}")));
+            ran.refused(&["too small for IPv6", "choose 1280 or more"]);
+        }
+        // A program that reads the result finds the reason there, too.
+        let ran = run(&mut stage.demo("--json --mtu 67"));
+        let failure: serde_json::Value = serde_json::from_str(&ran.refused(&[]).out).unwrap();
+        assert_eq!(failure["ok"], false);
+        assert!(failure["error"].as_str().unwrap().contains("MTU of 67"), "{failure}");
+    });
+}
+
+#[test]
+fn options_that_are_not_understood() {
+    in_namespace("refusals::options_that_are_not_understood", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for (options, text) in [
+            ("--features 12g", "hexadecimal number of at most 16 digits"),
+            ("--features 10000000000000000", "hexadecimal number of at most 16 digits"),
+            ("--mtu many", "invalid value 'many' for '--mtu"),
+            ("--seconds 0", "choose a number from 0.05 to 3600"),
+            ("--layout diagonal", "[possible values: split, bar-only, all-host]"),
+            ("--json --shell", "cannot be used with"),
+            ("--no-such-option", "unexpected argument '--no-such-option'"),
+        ] {
+            let ran = run(&mut stage.demo(options));
+            assert_eq!(ran.code, Some(2), "{ran:#?}");
+            ran.said(&[text, "--help"]);
+        }
+        for (options, text) in [
+            ("--features 12g", "hexadecimal number of at most 16 digits"),
+            ("--address 10.0.0.1", "an address needs a prefix length"),
+            ("--address 10.0.0.1/33", "not a number from 0 to 32"),
+            ("--address ten/8", "ten:"),
+        ] {
+            let ran = run(&mut stage.daemon(options));
+            assert_eq!(ran.code, Some(2), "{ran:#?}");
+            ran.said(&[text]);
+        }
+        let ran = run(&mut stage.program("virtio-physd", ""));
+        assert_eq!(ran.code, Some(2), "{ran:#?}");
+        ran.said(&["--bus <BUS>\n\n"]);
+    });
+}
+
+#[test]
+fn no_tun_driver() {
+    in_namespace("refusals::no_tun_driver", || {
+        let stage = Stage::new(Tun::Missing);
+        let texts = ["cannot open /dev/net/tun: No such file", "`modprobe tun`"];
+        run(&mut stage.demo("")).refused(&texts);
+        run(&mut stage.daemon("")).refused(&texts);
+    });
+}
+
+#[test]
+fn a_tun_driver_for_root_only() {
+    in_namespace("refusals::a_tun_driver_for_root_only", || {
+        if !root() {
+            return eprintln!("left out: this is not root");
+        }
+        let stage = Stage::new(Tun::Roots).as_nobody();
+        let texts = ["no permission to open /dev/net/tun", "run as root"];
+        run(&mut stage.demo("")).refused(&texts);
+        run(&mut stage.daemon("")).refused(&texts);
+    });
+}
+
+#[test]
+fn no_right_to_make_an_interface() {
+    in_namespace("refusals::no_right_to_make_an_interface", || {
+        if !root() {
+            return eprintln!("left out: this is not root");
+        }
+        let stage = Stage::new(Tun::Everybodys).as_nobody();
+        run(&mut stage.daemon("")).refused(&["CAP_NET_ADMIN. Run as root", "--map-root-user"]);
+    });
+}
+
+#[test]
+fn no_right_to_make_a_namespace() {
+    in_namespace("refusals::no_right_to_make_a_namespace", || {
+        if !root() {
+            return eprintln!("left out: this is not root");
+        }
+        let stage = Stage::new(Tun::Everybodys).as_nobody();
+        // The kernel lets nobody who is in another root folder make one.
+        let other = Path::new(FOLDER).join("root");
+        std::fs::create_dir(&other).unwrap();
+        mount(Some("/"), &other, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+            .unwrap();
+        chroot(&other).unwrap();
+        std::env::set_current_dir("/").unwrap();
+        let texts = ["no network namespace for this user", "user.max_user_namespaces"];
+        run(&mut stage.demo("")).refused(&texts);
+    });
+}
+
+#[test]
+fn a_name_that_is_taken() {
+    in_namespace("refusals::a_name_that_is_taken", || {
+        let stage = Stage::new(Tun::Everybodys);
+        let name = format!("{KEPT}0");
+        let kept = Tap::open(&TapOptions::new(&name)).unwrap();
+        let ran = run(&mut stage.daemon(&format!("--interface {name}")));
+        ran.refused(&["named kept0 exists", "choose another name", "`ip link delete kept0`"]);
+        // The one that is there stays as it was.
+        kept.set_carrier(true).unwrap();
+        // The demo's network is another: nothing is taken there.
+        run(&mut stage.demo(&format!("--seconds 0.05 --interface {name}"))).went_well();
+    });
+}
+
+#[test]
+fn too_little_lockable_memory() {
+    in_namespace("refusals::too_little_lockable_memory", || {
+        let stage = Stage::new(Tun::Everybodys);
+        // Root may lock what it likes.
+        let stage = if root() { stage.as_nobody() } else { stage };
+        let (_, most) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap();
+        let allow = |kib: u64| setrlimit(Resource::RLIMIT_MEMLOCK, kib << 10, most).unwrap();
+        allow(16);
+        let ran = run(&mut stage.demo("--seconds 0.05"));
+        ran.refused(&["too little lockable memory", "the limit leaves 16384", "`ulimit -l "]);
+        // What it says to do is enough.
+        let (_, advice) = ran.err.split_once("`ulimit -l ").unwrap();
+        let kib: u64 = advice.split('`').next().unwrap().parse().unwrap();
+        allow(kib - 1);
+        run(&mut stage.demo("--seconds 0.05")).refused(&["too little lockable memory"]);
+        allow(kib);
+        run(&mut stage.demo("--seconds 0.05")).went_well();
+        // This one shares no memory.
+        allow(16);
+        run(&mut stage.demo("--seconds 0.05 --layout bar-only")).went_well();
+    });
+}
+
+#[test]
+fn a_board_of_another_version() {
+    in_namespace("refusals::a_board_of_another_version", || {
+        let ran = run(&mut Stage::new(Tun::Everybodys).demo("--board-fault version"));
+        ran.refused(&["step 3 (choose the protocol version)", "update the older side"]);
+    });
+}
+
+#[test]
+fn a_board_that_never_answers() {
+    in_namespace("refusals::a_board_that_never_answers", || {
+        let ran = run(&mut Stage::new(Tun::Everybodys).demo("--board-fault silent:0"));
+        ran.refused(&["step 5 (wait for the board to accept the session)", "reset it"]);
+    });
+}
+
+#[test]
+fn a_board_that_stops_answering() {
+    in_namespace("refusals::a_board_that_stops_answering", || {
+        let stage = Stage::new(Tun::Everybodys);
+        let ran = run(&mut stage.demo("--seconds 3600 --board-fault silent:2000"));
+        ran.refused(&["the link to the board ended: step 20 (run)", "heartbeat stands still"]);
+    });
+}
+
+#[test]
+fn an_empty_slot() {
+    in_namespace("refusals::an_empty_slot", || {
+        let ran = run(&mut Stage::new(Tun::Everybodys).daemon(""));
+        ran.refused(&[
+            "vphys0: looking for a board",
+            "step 1 (find the control block): no control block",
+            "check that the firmware runs",
+        ]);
+    });
+}

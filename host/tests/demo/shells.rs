@@ -1,0 +1,100 @@
+//! `--shell`: the board answers whoever is in the namespace.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use virtio_phys_host::namespace::in_namespace;
+
+use crate::run::{FOLDER, Ran, Stage, Tun, start};
+
+/// Set for the shell that is this test program.
+const INSIDE: &str = "VPHYS_TEST_SHELL";
+
+/// Runs the demo with a shell that does these things.
+fn shell(stage: &Stage, script: &str) -> crate::run::Going {
+    // Beside the working folder, which is to be empty.
+    let path = Path::new(FOLDER).join("shell");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    start(stage.demo("--shell").env("SHELL", path), true)
+}
+
+#[track_caller]
+fn welcomes(ran: &Ran) {
+    for text in ["10.77.0.2", "fd77::2", "vphys0", "curl http://10.77.0.2/", "ping 10.77.0.2"] {
+        assert!(ran.out.contains(text), "{text}: {ran:#?}");
+    }
+}
+
+#[test]
+fn the_board_answers_a_shell() {
+    if env::var_os(INSIDE).is_some() {
+        return ask_the_board();
+    }
+    in_namespace("shells::the_board_answers_a_shell", || {
+        let stage = Stage::new(Tun::Everybodys);
+        let me = env::current_exe().unwrap();
+        let again = format!(
+            "{INSIDE}=yes exec {} shells::the_board_answers_a_shell --exact --nocapture",
+            me.display()
+        );
+        let ran = shell(&stage, &again).end();
+        welcomes(ran.went_well());
+        assert!(ran.out.contains("1 passed") && ran.out.contains("discard_bytes"), "{ran:#?}");
+    });
+}
+
+/// In the shell: the status page, and an echo over IPv6.
+fn ask_the_board() {
+    let mut page = String::new();
+    let mut stream = TcpStream::connect("10.77.0.2:80").unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+    println!("{page}");
+    let mut stream = TcpStream::connect("[fd77::2]:7").unwrap();
+    let mut back = [0; 5];
+    stream.write_all(b"hello").unwrap();
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+#[test]
+fn its_exit_status_is_the_demos() {
+    in_namespace("shells::its_exit_status_is_the_demos", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
+            let ran = shell(&stage, script).end();
+            assert_eq!(ran.code, Some(status), "{script}: {ran:#?}");
+            welcomes(&ran);
+        }
+    });
+}
+
+#[test]
+fn no_such_shell() {
+    in_namespace("shells::no_such_shell", || {
+        let stage = Stage::new(Tun::Everybodys);
+        let ran = start(stage.demo("--shell").env("SHELL", "/no/such/shell"), true).end();
+        ran.refused(&["cannot start the shell /no/such/shell (set SHELL to another one)"]);
+    });
+}
+
+#[test]
+fn signals_in_a_shell() {
+    in_namespace("shells::signals_in_a_shell", || {
+        let stage = Stage::new(Tun::Everybodys);
+        // Ctrl-C is the shell's own affair, and it is not deaf to signals.
+        let mut demo =
+            shell(&stage, "echo ready >&2; grep SigBlk /proc/self/status >&2; exec sleep 100");
+        demo.says("ready").signal(Signal::SIGINT).says("SigBlk").signal(Signal::SIGTERM);
+        let ran = demo.end();
+        assert_eq!(ran.code, Some(143), "{ran:#?}");
+        ran.said(&["SigBlk:\t0000000000000000", "ended by SIGTERM"]);
+    });
+}

@@ -1,0 +1,50 @@
+//! Whoever is asked to end does: at once, cleanly, and says so.
+
+use nix::sys::signal::Signal;
+use virtio_phys_host::namespace::in_namespace;
+
+use crate::run::{Stage, Tun, start};
+
+#[test]
+fn the_demo_in_mid_run() {
+    in_namespace("signals::the_demo_in_mid_run", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for (signal, status) in
+            [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)]
+        {
+            let mut demo = start(&mut stage.demo("--seconds 3600"), true);
+            demo.says("TCP to the board").signal(signal);
+            let ran = demo.end();
+            assert_eq!(ran.code, Some(status), "{ran:#?}");
+            ran.said(&[&format!("ended by {signal} before it was done")]);
+            assert_eq!(ran.out, "");
+        }
+    });
+}
+
+#[test]
+fn the_demo_while_it_attaches() {
+    in_namespace("signals::the_demo_while_it_attaches", || {
+        let stage = Stage::new(Tun::Everybodys);
+        // Asked before the board's time is over: else it would say that.
+        let mut demo = start(&mut stage.demo("--board-fault silent:0"), true);
+        demo.says("attach").signal(Signal::SIGINT);
+        let ran = demo.end();
+        assert_eq!(ran.code, Some(130), "{ran:#?}");
+        ran.said(&["ended by SIGINT before it was done"]);
+    });
+}
+
+#[test]
+fn the_daemon_while_it_waits() {
+    in_namespace("signals::the_daemon_while_it_waits", || {
+        let stage = Stage::new(Tun::Everybodys);
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            let mut daemon = start(&mut stage.daemon(""), true);
+            daemon.says("looking for a board").signal(signal);
+            // Its deadline would be a refusal.
+            let ran = daemon.end();
+            ran.went_well().said(&[&format!("ended by {signal} before there was a board")]);
+        }
+    });
+}
