@@ -45,7 +45,9 @@ const LARGE_TO_BOARD: u64 =
 pub(super) fn choose(offered: Features, mask: u64, room: u64) -> Features {
     let mut wanted = Features::new(offered.bits() & mask & USABLE);
     let large_buffers = room / u64::from(LARGE_BUFFER);
-    if !wanted.has(feature::MRG_RXBUF) && large_buffers < LEAST_LARGE_BUFFERS {
+    // A frame that all buffers together cannot hold would never arrive.
+    let least = if wanted.has(feature::MRG_RXBUF) { 2 } else { LEAST_LARGE_BUFFERS };
+    if large_buffers < least {
         wanted = wanted.without(Features::new(LARGE_TO_HOST));
     }
     wanted.net_consistent()
@@ -98,25 +100,31 @@ pub(super) fn plan(
         // The bigger of the two queues gives way: each turn halves one.
         let down = u64::from(sizes.to_board.get()) * u64::from(sizes.to_board_buffer);
         let up = u64::from(sizes.to_host.get()) * u64::from(sizes.to_host_buffer);
-        let (bigger, other) = if down > up {
-            (&mut sizes.to_board, &mut sizes.to_host)
-        } else {
-            (&mut sizes.to_host, &mut sizes.to_board)
-        };
-        let smaller = if bigger.get() > LEAST_QUEUE { bigger } else { other };
-        if smaller.get() <= LEAST_QUEUE {
+        let mut queues = [
+            (down, LEAST_QUEUE, &mut sizes.to_board),
+            (up, least_to_host(config.mtu, sizes.to_host_buffer), &mut sizes.to_host),
+        ];
+        queues.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        let shrinkable = queues.into_iter().find(|(_, least, size)| size.get() > *least);
+        let Some((.., smaller)) = shrinkable else {
             let (layout, offered) = (config.layout, board_memory);
             return Err(locked.map_or_else(SessionError::Lock, |()| SessionError::BoardMemory {
                 layout,
                 offered,
             }));
-        }
+        };
         *smaller = QueueSize::try_from(u32::from(smaller.get()) / 2)?;
     }
 }
 
 /// Queues smaller than this carry no batch worth the name.
 const LEAST_QUEUE: u16 = 8;
+
+/// Descriptors of the receiveq at least: those of two frames of the MTU.
+fn least_to_host(mtu: u32, buffer: u32) -> u16 {
+    let two_frames = (2 * plain_buffer(mtu)).div_ceil(buffer.max(1)).next_power_of_two();
+    u16::try_from(two_frames).unwrap_or(u16::MAX).max(LEAST_QUEUE)
+}
 
 /// The largest queue of at most `limit` entries whose buffers of `each` bytes
 /// fit `room` bytes.
@@ -163,6 +171,22 @@ mod tests {
         let tight = choose(offered, mask, 4 * u64::from(LARGE_BUFFER));
         assert!(!tight.has(feature::GUEST_TSO4) && tight.has(feature::HOST_TSO4));
         assert_eq!(to_host_buffer(tight, 1500), 1536);
+    }
+
+    #[test]
+    fn what_is_promised_fits_the_buffers_together() {
+        let offered = Features::new(USABLE);
+        let large = |kib: u64| choose(offered, u64::MAX, kib << 10).has(feature::GUEST_TSO4);
+        assert!(!large(32) && !large(128) && large(256));
+        // The least that a lock limit leaves: two frames of any MTU.
+        for mtu in [68, 1500, 9000, 65_521] {
+            let config = SessionConfig { mtu, ..SessionConfig::default() };
+            let least = (0..4096)
+                .map(|kib| LockLimit::Bytes { limit: kib << 10, used: 0 })
+                .find_map(|lock| plan(&config, 16 * MIB, true, lock).ok())
+                .unwrap();
+            assert!(least.to_host_buffers.len >= 2 * u64::from(plain_buffer(mtu)), "{mtu}");
+        }
     }
 
     #[test]
