@@ -71,7 +71,7 @@ fn options_that_are_not_understood() {
         }
         let ran = run(&mut stage.program("virtio-physd", ""));
         assert_eq!(ran.code, Some(2), "{ran:#?}");
-        ran.said(&["--bus <BUS>\n\n"]);
+        ran.said(&["required arguments were not provided:\n  --bus <BUS>\n"]);
     });
 }
 
