@@ -73,6 +73,9 @@ const TURNS_A_MS: u64 = 4096;
 /// Turns that the sides' shares of them stay as they are, at most.
 const LONGEST_MOOD: u64 = 64;
 
+/// Time is moved by no more than this at once, in ms.
+const LONGEST_SLEEP: u64 = 1_000;
+
 /// Steps after which an attach or a detach counts as hanging.
 const PATIENCE: u64 = 2_000_000;
 
@@ -91,6 +94,10 @@ pub struct Rig<B: NetBackend = Echo> {
     pub now: u64,
     /// What it is like.
     pub options: RigOptions,
+    /// The board gets no turns: it hangs, its memory still answers.
+    pub board_hangs: bool,
+    /// The host gets no turns: its process is gone, its memory still there.
+    pub host_hangs: bool,
     random: Random,
     /// The host's share of the turns, out of 16, and for how many more.
     share: u64,
@@ -135,6 +142,8 @@ impl<B: NetBackend> Rig<B> {
             port: QueuePort::default(),
             now: 0,
             options,
+            board_hangs: false,
+            host_hangs: false,
             random: Random::new(options.seed ^ 0x5EED_0F70),
             share: 8,
             mood: 0,
@@ -169,9 +178,9 @@ impl<B: NetBackend> Rig<B> {
         if self.turn_of(host_first)? || self.turn_of(!host_first)? {
             return Ok(Turn::Taken);
         }
-        let host = self.host.wakes_at();
-        let until = self.board.asleep().map_or(host, |until| until.min(host));
-        self.pass(until.saturating_sub(self.now).max(1));
+        let host = if self.host_hangs { u64::MAX } else { self.host.wakes_at() };
+        let board = self.board.asleep().filter(|_| !self.board_hangs).unwrap_or(u64::MAX);
+        self.pass(host.min(board).saturating_sub(self.now).clamp(1, LONGEST_SLEEP));
         Ok(Turn::Slept)
     }
 
@@ -192,10 +201,12 @@ impl<B: NetBackend> Rig<B> {
 
     /// Gives a side its turn; `false`: it sleeps.
     fn turn_of(&mut self, host: bool) -> Result<bool, RigError> {
-        if host {
-            return self.host.turn(self.now, &mut self.port);
+        match host {
+            true if self.host_hangs => Ok(false),
+            true => self.host.turn(self.now, &mut self.port),
+            false if self.board_hangs => Ok(false),
+            false => Ok(self.board_turn()),
         }
-        Ok(self.board_turn())
     }
 
     /// Lets `ms` milliseconds pass.

@@ -24,3 +24,17 @@ fn a_session_comes_and_goes_and_comes_again() {
         }
     }
 }
+
+#[test]
+fn the_same_on_plain_shared_memory() {
+    for layout in LAYOUTS {
+        let mut rig = Rig::echo(RigOptions::counted().layout(layout).mtu(9004));
+        for _ in 0..3 {
+            rig.attach().unwrap();
+            echo(&mut rig, 2_000, Sizes { large_one_in: 50, ..Sizes::PLAIN });
+            rig.detach().unwrap();
+            rig.assert_clean();
+            rig.next_session().unwrap();
+        }
+    }
+}

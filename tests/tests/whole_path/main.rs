@@ -6,6 +6,7 @@ mod fuzz;
 mod hostile;
 mod lies;
 mod load;
+mod losses;
 mod lossless;
 mod named;
 mod refusals;
