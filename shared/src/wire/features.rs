@@ -33,7 +33,8 @@ pub const NOTIF_CONFIG_DATA: u64 = 1 << 39;
 pub const RING_RESET: u64 = 1 << 40;
 /// Administration virtqueues.
 pub const ADMIN_VQ: u64 = 1 << 41;
-/// The driver can suspend the device.
+/// The driver can suspend the device (in drafts behind 1.3; here only to be
+/// kept out).
 pub const SUSPEND: u64 = 1 << 43;
 
 /// What every virtio-phys driver has to accept (docs/protocol.md, "Features").
