@@ -179,6 +179,11 @@ impl<W: Window> Channel<W> {
         self.state
     }
 
+    /// Elements of each queue; one stays empty.
+    pub const fn elements(&self) -> u16 {
+        self.elements
+    }
+
     /// Whether messages flow both ways.
     pub fn is_running(&self) -> bool {
         self.state == ChannelState::Run && self.peer_status == amp::STATUS_RUN

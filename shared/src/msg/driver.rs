@@ -82,6 +82,8 @@ pub struct DriverEndpoint<W> {
     waiting: [Option<Waiting>; MAX_IN_FLIGHT],
     quarantine: [Option<u16>; MAX_IN_FLIGHT],
     last_token: u16,
+    /// Messages taken since a deadline has passed.
+    taken_late: u16,
     sent: u32,
     stats: EndpointStats,
 }
@@ -94,6 +96,7 @@ impl<W: Window> DriverEndpoint<W> {
             waiting: [None; MAX_IN_FLIGHT],
             quarantine: [None; MAX_IN_FLIGHT],
             last_token: 0,
+            taken_late: 0,
             sent: 0,
             stats: EndpointStats { requests: 0, unmatched: 0, malformed: 0, timed_out: 0 },
         }
@@ -175,9 +178,19 @@ impl<W: Window> DriverEndpoint<W> {
     /// # Errors
     /// The peer broke a rule of the channel.
     pub fn poll(&mut self, now_ms: u64, budget: &mut u32) -> Result<Option<Incoming>, PeerFault> {
+        let late = self.next_deadline_ms().is_some_and(|deadline| now_ms >= deadline);
+        if !late {
+            self.taken_late = 0;
+        } else if self.taken_late >= self.channel.elements() {
+            // All that was there at the deadline has been taken: what comes
+            // in the meantime is not to hold it up for ever.
+            self.taken_late = 0;
+            return Ok(self.expire(now_ms));
+        }
         let mut frame: Frame = [0; _];
         while *budget > 0 && self.channel.receive(&mut frame)? {
             *budget -= 1;
+            self.taken_late = self.taken_late.saturating_add(late.into());
             match Message::decode(&frame, Side::Device) {
                 Ok(message) => {
                     if let Some(incoming) = self.accept(&message)? {

@@ -168,3 +168,41 @@ fn malformed_messages_are_counted_and_cost_budget() {
     assert_eq!(play.poll(0), None);
     assert_eq!(play.driver.stats().malformed, 51);
 }
+
+#[test]
+fn a_flood_of_events_holds_up_no_deadline() {
+    let mut play = Play::new();
+    let token = play.ask(3, 100);
+    let event = Message { device: 0, token: 0, body: Body::Event(Event::Used { queue: 0 }) };
+    let flood = |play: &mut Play| while play.board.send(&event.encode()).unwrap() {};
+    // What came before the deadline was passed is still taken: it may be the answer.
+    flood(&mut play);
+    let mut taken = 0;
+    loop {
+        flood(&mut play);
+        match play.poll(100) {
+            Some(Incoming::Event { .. }) => taken += 1,
+            Some(Incoming::TimedOut { token: late, .. }) if late == token => break,
+            other => panic!("{other:?}"),
+        }
+        assert!(taken <= 60, "the deadline is held up");
+    }
+    assert!(taken >= 59, "{taken}");
+}
+
+#[test]
+fn an_answer_that_waits_behind_a_full_ring_is_still_taken() {
+    let mut play = Play::new();
+    let token = play.ask(3, 100);
+    let event = Message { device: 0, token: 0, body: Body::Event(Event::Used { queue: 0 }) };
+    for _ in 0..58 {
+        assert!(play.board.send(&event.encode()).unwrap());
+    }
+    play.say(3, token, STATUS);
+    for _ in 0..58 {
+        assert!(matches!(play.poll(100), Some(Incoming::Event { .. })));
+        // It goes on behind the answer, too.
+        assert!(play.board.send(&event.encode()).unwrap());
+    }
+    assert!(matches!(play.poll(100), Some(Incoming::Answer { .. })));
+}
