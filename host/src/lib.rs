@@ -17,6 +17,7 @@
 pub mod bridge;
 pub mod bus;
 pub mod daemon;
+mod limit;
 pub mod namespace;
 pub mod net;
 pub mod netlink;

@@ -18,6 +18,7 @@ use super::placement::{Area, Layout, Placement, RingSpots, Spot};
 use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
 use crate::bus::{Bus, HostMemory, Latch, Ring, Stretch};
 use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
+use crate::limit::RateLimit;
 use crate::pool::LockLimit;
 
 /// The BAR that holds the control block.
@@ -30,6 +31,18 @@ const TO_BOARD_QUEUE: u16 = 1;
 /// Looks at an idle link's rings come this often where the board has not said
 /// how often its heart beats, in ms.
 const IDLE_LOOK: u64 = 1000;
+
+/// Events that one step handles, so that its caller goes on as well.
+const EVENTS: u32 = 16;
+
+/// Message interrupts a second that are listened to: an attach needs a few hundred.
+const INTERRUPTS: u32 = 1000;
+
+/// A board that interrupts more often is looked at this often, in ms.
+const STORM_LOOK: u64 = 10;
+
+/// Lines a minute about what a board says, at each level.
+const LINES: u32 = 10;
 
 /// What the data path has of a session that is up.
 pub struct Link<B: Bus> {
@@ -94,6 +107,11 @@ pub struct Session<B: Bus> {
     up: Option<Box<Link<B>>>,
     net_device: Option<u16>,
     shares_memory: bool,
+    /// Message interrupts, and what the board says about itself in the log.
+    interrupts: RateLimit,
+    storm: bool,
+    faults_told: RateLimit,
+    events_told: RateLimit,
 }
 
 impl<B: Bus> Session<B> {
@@ -120,6 +138,10 @@ impl<B: Bus> Session<B> {
             up: None,
             net_device: None,
             shares_memory: false,
+            interrupts: RateLimit::new(INTERRUPTS, 1000),
+            storm: false,
+            faults_told: RateLimit::new(LINES, 60_000),
+            events_told: RateLimit::new(LINES, 60_000),
         })
     }
 
@@ -129,6 +151,11 @@ impl<B: Bus> Session<B> {
     /// Why there is no session, or none any more. Call [`Session::abandon`] then.
     pub fn step(&mut self, now: u64) -> Result<Step<B>, SessionError> {
         let mut fired = self.interrupt.as_ref().is_some_and(Latch::drain);
+        if fired {
+            let _ = self.interrupts.admit(now);
+        }
+        self.storm = self.interrupts.is_reached(now);
+        let mut events = 0;
         loop {
             let step = self.link.step(now, fired)?;
             log::trace!("{now} ms: {:?}", step.progress);
@@ -161,8 +188,12 @@ impl<B: Bus> Session<B> {
                 }
                 Progress::DeviceUp { .. } => continue,
                 Progress::Event(event) => {
-                    self.board_said(event)?;
-                    continue;
+                    self.board_said(now, event)?;
+                    events += 1;
+                    if events < EVENTS {
+                        continue;
+                    }
+                    None
                 }
                 Progress::Detached { clean } => {
                     self.release(clean)?;
@@ -172,7 +203,8 @@ impl<B: Bus> Session<B> {
             if self.doorbell.is_none() {
                 self.open_channel()?;
             }
-            return Ok(Step { event, wait_until: step.come_back_at });
+            let wait_until = if self.storm { now + STORM_LOOK } else { step.come_back_at };
+            return Ok(Step { event, wait_until });
         }
     }
 
@@ -186,10 +218,11 @@ impl<B: Bus> Session<B> {
         let _ = self.release(false);
     }
 
-    /// What becomes readable when the board has a message.
+    /// What becomes readable when the board has a message; `None` while there
+    /// is nothing yet, or while the board interrupts too often to be listened to.
     #[must_use]
-    pub const fn message_interrupt(&self) -> Option<&B::Interrupt> {
-        self.interrupt.as_ref()
+    pub fn message_interrupt(&self) -> Option<&B::Interrupt> {
+        self.interrupt.as_ref().filter(|_| !self.storm)
     }
 
     /// Opens the message channel's doorbell and vector, once they are known.
@@ -381,20 +414,26 @@ impl<B: Bus> Session<B> {
         Ok(self.bus.doorbell(description, u32::from(queue) + 1)?)
     }
 
-    fn board_said(&mut self, event: LinkEvent) -> Result<(), SessionError> {
+    fn board_said(&mut self, now: u64, event: LinkEvent) -> Result<(), SessionError> {
         match event {
             LinkEvent::NeedsReset { device } if self.net_device == Some(device) => {
                 Err(SessionError::NeedsReset)
             }
             LinkEvent::Fault { code, device, queue, count } => {
-                // The board bounds how often it says so; its count tells the rest.
-                log::warn!("board fault {code} on device {device} queue {queue}, {count} so far");
+                // A board may say so as often as it likes.
+                if let Some(untold) = self.faults_told.admit(now) {
+                    log::warn!(
+                        "board fault {code} on device {device} queue {queue}, {count} so far ({untold} reports not shown)"
+                    );
+                }
                 Ok(())
             }
             // Link status, hot-plugged devices and in-band notifications change
             // nothing for a single network device on a live link.
             other => {
-                log::debug!("board: {other:?}");
+                if let Some(untold) = self.events_told.admit(now) {
+                    log::debug!("board: {other:?} ({untold} events not shown)");
+                }
                 Ok(())
             }
         }

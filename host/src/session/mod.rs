@@ -10,6 +10,8 @@ mod config;
 mod error;
 mod memory;
 mod placement;
+#[cfg(test)]
+mod tests;
 
 pub use attach::{Areas, Event, Link, Session, Step, Terms};
 pub use config::{FeatureMask, FeatureMaskError, LARGE_BUFFER, MERGEABLE_BUFFER, SessionConfig};
