@@ -15,7 +15,8 @@ pub(crate) mod testing;
 /// are those of the table in docs/protocol-rings.md, "Order".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Barrier {
-    /// Earlier stores are visible to the peer before later stores (publish).
+    /// Earlier stores are visible to the peer, and earlier loads done, before
+    /// later stores (publish: what is published may be a buffer just read).
     Write,
     /// Earlier loads are done before later loads (observe).
     Read,

@@ -79,16 +79,18 @@ macro_rules! instructions {
     };
 }
 
-// Stores stay in order among themselves, and so do loads, in RAM and in
-// uncached windows alike (Intel SDM vol. 3 §10.2.2, §13.3): an empty block only
+// Stores stay in order among themselves and behind earlier loads, and so do
+// loads, in RAM and in uncached windows alike (Intel SDM vol. 3 §10.2.2, §13.3): an empty block only
 // stops the compiler. Write-combining mappings are not used (R4).
 #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 instructions!("", "", "mfence");
 
-// Outer shareable, because the peer is a PCIe device; `dsb sy` because R4 asks
+// Outer shareable, because the peer is a PCIe device. The write barrier is no
+// `dmb oshst`: that one lets a load of payload finish behind the index that
+// gives its buffer back. `dsb sy` because R4 asks
 // for stores accepted by the bus, which `dmb` does not promise (Arm ARM B2.3.12).
 #[cfg(any(target_arch = "aarch64", target_arch = "arm64ec"))]
-instructions!("dmb oshst", "dmb oshld", "dsb sy");
+instructions!("dmb osh", "dmb oshld", "dsb sy");
 
 // Armv7-A/R and Armv6-M have no load-only barrier.
 #[cfg(target_arch = "arm")]
@@ -96,7 +98,7 @@ instructions!("dmb", "dmb", "dsb");
 
 // Memory and I/O bits, because a BAR may be mapped as either (RISC-V ISA §2.7).
 #[cfg(any(target_arch = "riscv32", target_arch = "riscv64"))]
-instructions!("fence ow,ow", "fence ir,ir", "fence iorw,iorw");
+instructions!("fence iorw,ow", "fence ir,ir", "fence iorw,iorw");
 
 // `eieio` orders cacheable and guarded stores apart from each other, not
 // against each other, so `sync` it is (Power ISA Book II §4.6.3).
