@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering as Atomic};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering as Atomic};
 
 use super::barrier::{AcrossBus, BetweenCpus, Ordering};
 use crate::window::{Barrier, Window, Word, fits};
@@ -34,9 +34,12 @@ pub type RamWindow<K = ()> = SharedWindow<BetweenCpus, K>;
 /// bus reads and writes.
 pub type BusWindow<K = ()> = SharedWindow<AcrossBus, K>;
 
-// SAFETY: the window is a plain address with a length; every access through it
-// is atomic or volatile and sound from any thread (see `new`), and no
-// reference into the memory is ever handed out.
+// SAFETY: the window is a plain address with a length. Every access through it
+// is a relaxed atomic, so threads of this program may race, and no reference
+// into the memory is ever handed out. (Where two of them access the same bytes
+// in different widths at a time, the value is a mix of old and new bytes on
+// every processor there is; all that is decided on is read in the width that
+// it was written in.) `O` is a type without a value: nothing of it is sent.
 unsafe impl<O, K: Send> Send for SharedWindow<O, K> {}
 // SAFETY: as for Send; all methods take `&self` and hold no state of their own.
 unsafe impl<O, K: Sync> Sync for SharedWindow<O, K> {}
@@ -262,10 +265,10 @@ impl<O: Ordering, K: Clone> Window for SharedWindow<O, K> {
 /// `at` is mapped for `into.len()` bytes.
 unsafe fn read_bytes(mut at: *mut u8, into: &mut [u8]) -> *mut u8 {
     for byte in into {
-        // SAFETY: one byte inside the range that the contract covers; volatile,
-        // because the peer may change it at any time.
+        // SAFETY: one byte inside the range that the contract covers; atomic,
+        // as in `load32`.
         unsafe {
-            *byte = at.read_volatile();
+            *byte = AtomicU8::from_ptr(at).load(Atomic::Relaxed);
             at = at.add(1);
         }
     }
@@ -280,7 +283,7 @@ unsafe fn write_bytes(mut at: *mut u8, from: &[u8]) -> *mut u8 {
     for byte in from {
         // SAFETY: as in `read_bytes`.
         unsafe {
-            at.write_volatile(*byte);
+            AtomicU8::from_ptr(at).store(*byte, Atomic::Relaxed);
             at = at.add(1);
         }
     }
