@@ -338,6 +338,10 @@ impl<W: Window + Clone> BoardLink<W> {
                 }
             }
             Phase::Draining { session } => {
+                if written != session.get() {
+                    // As in `end`: what the next post writes may not be ours.
+                    self.status = None;
+                }
                 self.drain(session, model);
                 true
             }

@@ -140,6 +140,30 @@ fn host_memory_is_left_alone_from_the_moment_that_another_epoch_is_there() {
 }
 
 #[test]
+fn nor_is_host_memory_written_when_the_host_comes_back_while_devices_drain() {
+    let mut rig = Rig::new();
+    rig.attach().unwrap();
+    rig.board.device.model_mut().drain = 1_000;
+    // The host falls silent; its page is still its own.
+    for _ in 0..450 {
+        rig.now += 1;
+        rig.poll_board();
+    }
+    assert_eq!((rig.link.stats().silent_hosts, rig.link.session()), (1, None));
+    // Another one: what lies where the page was is not known.
+    rig.bar.poke(0x3000, 5);
+    rig.poll_board();
+    rig.now += 1;
+    rig.poll_board();
+    let before = rig.host_memory.stores();
+    for _ in 0..1_500 {
+        rig.now += 1;
+        rig.poll_board();
+    }
+    assert_eq!(rig.host_memory.stores(), before);
+}
+
+#[test]
 fn a_reboot_shows_even_if_the_boot_epochs_collide() {
     for boot in [78, 77] {
         let mut rig = Rig::new();
