@@ -22,7 +22,10 @@ pub(crate) fn attach(tun: BorrowedFd<'_>, name: &str, flags: c_short) -> io::Res
         *to = c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_flags = flags;
-    const { assert!(size_of::<libc::ifreq>() >= NAME_LEN + 16) };
+    // The kernel copies all of its `struct ifreq`. Behind the name lies a union
+    // whose longest member is `struct ifmap`, or an address of 16 bytes.
+    const REST: usize = if cfg!(target_pointer_width = "64") { 24 } else { 16 };
+    const { assert!(size_of::<libc::ifreq>() == NAME_LEN + REST) };
     // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which lives for
     // the call and has the kernel's full size.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) })?;
