@@ -10,15 +10,15 @@ use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
 use shared::wire::net::{DEVICE_ID, NetConfig, feature};
 
-use super::choice::{choose, fitting, plan, to_host_buffer};
+use super::choice::{choose, plan, to_host_buffer, to_host_queue};
 use super::config::SessionConfig;
 use super::error::SessionError;
 use super::memory::SessionMemory;
 use super::placement::{Area, Layout, Placement, RingSpots, Spot};
 use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
 use crate::bus::{Bus, HostMemory, Latch, Ring, Stretch};
-use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
 use crate::limit::RateLimit;
+use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
 use crate::pool::LockLimit;
 
 /// The BAR that holds the control block.
@@ -118,12 +118,15 @@ impl<B: Bus> Session<B> {
     /// A session over `bus`; `epoch` differs from the board's last one.
     ///
     /// # Errors
-    /// The board has no control BAR, or the feature mask leaves nothing.
+    /// The board has no control BAR, the feature mask leaves nothing, or the
+    /// MTU cannot be.
     pub fn new(bus: B, config: SessionConfig, epoch: Epoch) -> Result<Self, SessionError> {
         let missing = REQUIRED.without(Features::new(config.feature_mask));
         if !missing.is_empty() {
             return Err(SessionError::FeatureMask { missing });
         }
+        // What is planned from it takes it for possible.
+        check_mtu(config.mtu, None).map_err(SessionError::Mtu)?;
         let control = bus.bar(CONTROL_BAR)?;
         let bars = std::array::from_fn(|bar| u8::try_from(bar).map_or(0, |bar| bus.bar_len(bar)));
         let options = HostOptions { session: epoch, control_bar: CONTROL_BAR, bars };
@@ -253,7 +256,7 @@ impl<B: Bus> Session<B> {
                 .part(region.region.offset, offered)
                 .ok_or(SessionError::NoBoardMemory { layout })?,
         };
-        self.shares_memory = placement.host_writable > 0;
+        self.shares_memory = placement.host_writable + placement.host_readable > 0;
         // The board reads its event words back from what it writes (R4).
         let host_writable = self.share(placement.host_writable, Rights::READ_WRITE)?;
         let host_readable = self.share(placement.host_readable, Rights::READ)?;
@@ -328,8 +331,7 @@ impl<B: Bus> Session<B> {
             let usable = u32::from(size).checked_ilog2().map_or(0, |log| 1 << log);
             QueueSize::try_from(usable).map_err(|_| SessionError::Queues { queue, size })
         };
-        let to_host_size = self.config.to_host_size.min(limit(TO_HOST_QUEUE)?);
-        let to_host_size = fitting(to_host_size, placement.to_host_buffers.len, stride)
+        let to_host_size = to_host_queue(placement, limit(TO_HOST_QUEUE)?, stride)
             .ok_or(SessionError::Placement(placement.to_host_buffers))?;
         let to_board_size = placement.to_board_size.min(limit(TO_BOARD_QUEUE)?);
         let options = |size| RingOptions {

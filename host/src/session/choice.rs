@@ -126,9 +126,19 @@ fn least_to_host(mtu: u32, buffer: u32) -> u16 {
     u16::try_from(two_frames).unwrap_or(u16::MAX).max(LEAST_QUEUE)
 }
 
+/// The receiveq's size: what its rings and `stride`-long buffers were placed
+/// for, and the board's limit.
+pub(super) fn to_host_queue(
+    placement: &Placement,
+    limit: QueueSize,
+    stride: u32,
+) -> Option<QueueSize> {
+    fitting(placement.to_host_size.min(limit), placement.to_host_buffers.len, stride)
+}
+
 /// The largest queue of at most `limit` entries whose buffers of `each` bytes
 /// fit `room` bytes.
-pub(super) fn fitting(limit: QueueSize, room: u64, each: u32) -> Option<QueueSize> {
+fn fitting(limit: QueueSize, room: u64, each: u32) -> Option<QueueSize> {
     let fit = u32::try_from(room / u64::from(each.max(1))).unwrap_or(u32::MAX);
     let count = fit.min(u32::from(limit.get())).checked_ilog2()?;
     QueueSize::try_from(1 << count).ok()
@@ -186,6 +196,20 @@ mod tests {
                 .find_map(|lock| plan(&config, 16 * MIB, true, lock).ok())
                 .unwrap();
             assert!(least.to_host_buffers.len >= 2 * u64::from(plain_buffer(mtu)), "{mtu}");
+        }
+    }
+
+    #[test]
+    fn smaller_buffers_make_no_queue_that_its_rings_do_not_hold() {
+        let config = SessionConfig { layout: Layout::BarOnly, ..SessionConfig::default() };
+        let limit = QueueSize::try_from(1 << 15).unwrap();
+        for board_memory in [1, 2, 4, 16].map(|mib| mib * MIB) {
+            let placement = plan(&config, board_memory, false, LockLimit::Unlimited).unwrap();
+            for stride in [1536, MERGEABLE_BUFFER, LARGE_BUFFER] {
+                let Some(size) = to_host_queue(&placement, limit, stride) else { continue };
+                let table = placement.to_host_rings.descriptors.len;
+                assert!(size.descriptor_table_len() <= table, "{board_memory} {stride}");
+            }
         }
     }
 

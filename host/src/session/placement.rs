@@ -100,6 +100,8 @@ pub struct Sizes {
 pub struct Placement {
     /// The layout that it follows.
     pub layout: Layout,
+    /// Descriptors of the receiveq, at most.
+    pub to_host_size: QueueSize,
     /// Descriptors of the transmitq, at most.
     pub to_board_size: QueueSize,
     /// Bytes of each buffer in `to_board_buffers`, or of the longest frame.
@@ -190,6 +192,7 @@ impl Placement {
         };
         Self {
             layout,
+            to_host_size: sizes.to_host,
             to_board_size: sizes.to_board,
             to_board_stride: sizes.to_board_buffer,
             push_stride: match layout {
