@@ -21,7 +21,7 @@ impl RateLimit {
     /// It happens at `now` (ms). `Some`: within the bound, with how often it
     /// was not since the last time.
     pub(crate) fn admit(&mut self, now: u64) -> Option<u64> {
-        if now.saturating_sub(self.since) >= self.period {
+        if self.count == 0 || now.saturating_sub(self.since) >= self.period {
             (self.since, self.count) = (now, 0);
         }
         if self.count < self.limit {

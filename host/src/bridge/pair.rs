@@ -8,6 +8,7 @@ use super::to_board::ToBoard;
 use super::to_host::ToHost;
 use super::{BUDGET, BridgeCounters, BridgeError, Moved};
 use crate::bus::{Latch, Ring};
+use crate::limit::RateLimit;
 use crate::net::FramePort;
 
 /// A look at the rings is due after this long while frames move (R4), in ms.
@@ -16,6 +17,10 @@ const LOOK_INTERVAL: u64 = 10;
 /// The board may keep buffers on the way to it this long without returning
 /// any, in ms; then it hangs, whatever its heartbeat says.
 const STALL: u64 = 5000;
+
+/// Wake-ups a second that find nothing before the board is no longer listened
+/// to: an interrupt that a poll was faster than is one, a storm is many.
+const EMPTY_WAKEUPS: u32 = 1000;
 
 /// A frame that moved within this time counts as "frames move", in ms.
 const RECENT: u64 = 1000;
@@ -52,20 +57,31 @@ pub struct Timer {
     last_frame: Option<u64>,
     /// A timer's look found work; an interrupt may still be on its way.
     unannounced: bool,
+    /// Interrupts that announced nothing.
+    empty: RateLimit,
 }
 
 impl Timer {
     /// A timer that looks every `idle_interval` ms on an idle link.
     #[must_use]
     pub const fn new(idle_interval: u64) -> Self {
-        Self { idle_interval, last_frame: None, unannounced: false }
+        let empty = RateLimit::new(EMPTY_WAKEUPS, 1000);
+        Self { idle_interval, last_frame: None, unannounced: false, empty }
+    }
+
+    /// Whether interrupts may end a sleep that begins at `now` (ms). While
+    /// too many announce nothing, looks go by time alone.
+    #[must_use]
+    pub fn listens(&self, now: u64) -> bool {
+        !self.empty.is_reached(now)
     }
 
     /// How long to sleep at most from `now` on, in ms.
     #[must_use]
     pub fn interval(&self, now: u64, in_flight: bool) -> u64 {
         let recent = self.last_frame.is_some_and(|last| now.saturating_sub(last) < RECENT);
-        if in_flight || recent || self.unannounced { LOOK_INTERVAL } else { self.idle_interval }
+        let soon = in_flight || recent || self.unannounced || !self.listens(now);
+        if soon { LOOK_INTERVAL } else { self.idle_interval }
     }
 }
 
@@ -141,12 +157,19 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         self.timer.interval(now, self.to_board.in_flight())
     }
 
-    /// Tells that a sleep ended, after at most [`QueuePair::longest_sleep`].
-    /// `timed_out`: by the timer alone, no interrupt and no frame.
+    /// Whether interrupts may end a sleep that begins at `now` (ms).
+    #[must_use]
+    pub fn listens(&self, now: u64) -> bool {
+        self.timer.listens(now)
+    }
+
+    /// Tells that a sleep ended at `now` (ms), after at most
+    /// [`QueuePair::longest_sleep`]. `timed_out`: by the timer alone, no
+    /// interrupt and no frame.
     ///
     /// # Errors
     /// The board broke the protocol.
-    pub fn woke(&mut self, timed_out: bool) -> Result<(), PeerFault> {
+    pub fn woke(&mut self, now: u64, timed_out: bool) -> Result<(), PeerFault> {
         // Interrupts of the queue to the board count only while its ring is
         // full: only then were they asked for.
         let returned = self.to_board_interrupt.drain();
@@ -158,6 +181,7 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
             self.timer.unannounced = false;
             if !work {
                 counters.empty_wakeups += 1;
+                let _ = self.timer.empty.admit(now);
             }
         } else if timed_out {
             // An interrupt travels behind its data; one that has not arrived a
@@ -208,6 +232,19 @@ mod tests {
         let timer = Timer { last_frame: Some(5000), ..Timer::new(1000) };
         assert_eq!(timer.interval(5999, false), LOOK_INTERVAL);
         assert_eq!(timer.interval(6000, false), 1000);
+    }
+
+    #[test]
+    fn a_storm_of_empty_interrupts_is_not_listened_to_for_the_rest_of_its_second() {
+        let mut timer = Timer::new(1000);
+        for _ in 0..EMPTY_WAKEUPS {
+            assert!(timer.listens(1500));
+            assert!(timer.empty.admit(1500).is_some());
+        }
+        assert!(!timer.listens(1500) && !timer.listens(2499));
+        assert_eq!(timer.interval(2499, false), LOOK_INTERVAL);
+        assert!(timer.listens(2500));
+        assert_eq!(timer.interval(2500, false), 1000);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use shared::wire::net::feature;
 
 use super::error::DaemonError;
 use super::interface::Interface;
-use super::worker::{self, PublishedCounters, Stop};
+use super::worker::{self, AskAtEnd, PublishedCounters, Stop};
 use crate::bridge::BridgeError;
 use crate::bus::{Bus, Latch};
 use crate::session::{Event, Link, Session, SessionConfig, SessionError, Terms};
@@ -27,11 +27,31 @@ pub(super) struct Control {
     pub(super) settled: Arc<Stop>,
 }
 
-/// The worker's thread, and how it is stopped and heard of.
+/// The worker's thread, and how it is stopped and heard of. Dropped, it ends:
+/// nothing may touch the rings when the session is gone.
 struct Worker {
-    thread: JoinHandle<Result<(), BridgeError>>,
+    thread: Option<JoinHandle<Result<(), BridgeError>>>,
     stop: Arc<Stop>,
     ended: Arc<Stop>,
+}
+
+impl Worker {
+    /// Stops the thread and says why it ended.
+    fn end(&mut self) -> Result<(), DaemonError> {
+        self.stop.ask();
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let outcome = thread.join().map_err(|_panic| DaemonError::ThreadDied)?;
+        outcome.map_err(DaemonError::Bridge)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Only where the control thread panics is there anything left to end.
+        if let Err(error) = self.end() {
+            log::error!("{error}");
+        }
+    }
 }
 
 impl Control {
@@ -46,7 +66,7 @@ impl Control {
             self.config.feature_mask &= !feature::HOST_USO;
         }
         let mut session = Session::new(bus, self.config, epoch)?;
-        let mut worker = None;
+        let mut worker: Option<Worker> = None;
         // What ended the link; `Ok` while it was only asked to end.
         let mut outcome: Option<Result<(), DaemonError>> = None;
         loop {
@@ -57,7 +77,7 @@ impl Control {
                     let leaving = outcome.is_some();
                     // The worker first: nothing may touch the rings once the
                     // board is told to let go of them.
-                    let worked = worker.take().map_or(Ok(()), end_worker);
+                    let worked = worker.take().map_or(Ok(()), |mut worker| worker.end());
                     let ended = outcome.get_or_insert(worked);
                     if ended.is_ok() {
                         *ended = Err(error.into());
@@ -83,7 +103,7 @@ impl Control {
             }
             let timeout = step.wait_until.saturating_sub(now());
             if self.wait(&session, worker.as_ref(), outcome.is_some(), timeout) {
-                outcome = Some(worker.take().map_or(Ok(()), end_worker));
+                outcome = Some(worker.take().map_or(Ok(()), |mut worker| worker.end()));
                 session.detach(now());
             }
         }
@@ -98,21 +118,20 @@ impl Control {
         let stop = Arc::new(Stop::new()?);
         let ended = Arc::new(Stop::new()?);
         let asked = Arc::clone(&stop);
-        let tell = Arc::clone(&ended);
+        let tell = AskAtEnd(Arc::clone(&ended));
         let counters = self.counters.clone();
         let thread = thread::Builder::new()
             .name(format!("{}-data", self.interface.name()))
             .spawn(move || {
-                let outcome = worker::run(&mut pair, &mut port, &asked, &counters);
-                tell.ask();
+                let _tell = tell;
                 // With the port goes the interface.
-                outcome
+                worker::run(&mut pair, &mut port, &asked, &counters)
             })
             .map_err(DaemonError::io("start a thread"))?;
         // Nobody listens any more if the caller gave up: the stop ends us.
         let _ = self.up.send(terms);
         self.settled.ask();
-        Ok(Worker { thread, stop, ended })
+        Ok(Worker { thread: Some(thread), stop, ended })
     }
 
     /// Waits for a message interrupt, the worker's end, a stop, or `timeout`
@@ -140,13 +159,6 @@ impl Control {
     }
 }
 
-/// Stops the worker and says why it ended.
-fn end_worker(worker: Worker) -> Result<(), DaemonError> {
-    worker.stop.ask();
-    let outcome = worker.thread.join().map_err(|_panic| DaemonError::ThreadDied)?;
-    outcome.map_err(DaemonError::Bridge)
-}
-
 /// A number that differs from attach to attach.
 fn random() -> Result<u32, DaemonError> {
     use std::io::Read;
@@ -155,4 +167,43 @@ fn random() -> Result<u32, DaemonError> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(DaemonError::io("read /dev/urandom"))?;
     Ok(u32::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn readable(stop: &Stop) -> bool {
+        let mut fds = [PollFd::new(stop.fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_heard_of() {
+        let ended = Arc::new(Stop::new().unwrap());
+        let tell = AskAtEnd(Arc::clone(&ended));
+        let thread = thread::spawn(move || {
+            let _tell = tell;
+            panic!("on purpose");
+        });
+        assert!(thread.join().is_err());
+        assert!(readable(&ended));
+    }
+
+    #[test]
+    fn a_worker_that_is_dropped_has_ended() {
+        let stop = Arc::new(Stop::new().unwrap());
+        let gone = Arc::new(AtomicBool::new(false));
+        let (asked, tell) = (Arc::clone(&stop), Arc::clone(&gone));
+        let thread = thread::spawn(move || {
+            poll(&mut [PollFd::new(asked.fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+            tell.store(true, Ordering::SeqCst);
+            Ok(())
+        });
+        let ended = Arc::new(Stop::new().unwrap());
+        drop(Worker { thread: Some(thread), stop, ended });
+        assert!(gone.load(Ordering::SeqCst));
+    }
 }

@@ -24,7 +24,7 @@ pub use interface::InterfaceOptions;
 pub use worker::Stop;
 
 use interface::Interface;
-use worker::PublishedCounters;
+use worker::{AskAtEnd, PublishedCounters};
 
 /// What the operator decides about one board.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Starting {
         let stop = Arc::new(Stop::new()?);
         let ended = Arc::new(Stop::new()?);
         let settled = Arc::new(Stop::new()?);
-        let tell = [Arc::clone(&ended), Arc::clone(&settled)];
+        let tell = [&ended, &settled].map(|stop| AskAtEnd(Arc::clone(stop)));
         let counters = PublishedCounters::default();
         let (up, is_up) = mpsc::sync_channel(1);
         let name = interface.name().to_owned();
@@ -89,9 +89,8 @@ impl Starting {
         let control = thread::Builder::new()
             .name(format!("{name}-control"))
             .spawn(move || {
-                let outcome = control.run(bus);
-                tell.iter().for_each(|stop| stop.ask());
-                outcome
+                let _tell = tell;
+                control.run(bus)
             })
             .map_err(DaemonError::io("start a thread"))?;
         let control = Some(control);

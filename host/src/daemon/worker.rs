@@ -49,6 +49,16 @@ impl Stop {
     }
 }
 
+/// Asks when it goes, also by a panic of its thread.
+#[derive(Debug)]
+pub(super) struct AskAtEnd(pub(super) Arc<Stop>);
+
+impl Drop for AskAtEnd {
+    fn drop(&mut self) {
+        self.0.ask();
+    }
+}
+
 /// Where the worker leaves a copy of its counters before each sleep.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PublishedCounters(Arc<Mutex<BridgeCounters>>);
@@ -103,10 +113,10 @@ where
             continue;
         }
         published.set(pair.counters());
-        match sleep(pair, port, stop, Duration::from_millis(pair.longest_sleep(now()))) {
+        match sleep(pair, port, stop, now()) {
             Woken::Stop => return Ok(()),
-            Woken::Work => pair.woke(false)?,
-            Woken::Timer => pair.woke(true)?,
+            Woken::Work => pair.woke(now(), false)?,
+            Woken::Timer => pair.woke(now(), true)?,
         }
     }
 }
@@ -122,8 +132,9 @@ fn asked(stop: &Stop) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
 }
 
-/// Sleeps until an interrupt, a frame that there is room for, `stop`, or `longest`.
-fn sleep<W, R, L, P>(pair: &QueuePair<W, R, L>, port: &P, stop: &Stop, longest: Duration) -> Woken
+/// Sleeps until an interrupt, a frame that there is room for, `stop`, or as
+/// long as a sleep that begins at `now` may last.
+fn sleep<W, R, L, P>(pair: &QueuePair<W, R, L>, port: &P, stop: &Stop, now: u64) -> Woken
 where
     W: Window,
     R: Ring,
@@ -131,14 +142,16 @@ where
     P: AsFd,
 {
     let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let to_host = pair.to_host_interrupt.fd().unwrap_or(stop.fd());
+    let listens = pair.listens(now);
+    let to_host = pair.to_host_interrupt.fd().filter(|_| listens).unwrap_or(stop.fd());
     // A full ring wants no frame, only buffers back.
     let room = if pair.to_board.is_full() {
-        pair.to_board_interrupt.fd().unwrap_or(stop.fd())
+        pair.to_board_interrupt.fd().filter(|_| listens).unwrap_or(stop.fd())
     } else {
         port.as_fd()
     };
     let mut fds = [readable(stop.fd()), readable(to_host), readable(room)];
+    let longest = Duration::from_millis(pair.longest_sleep(now));
     let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
         Ok(0) => Woken::Timer,

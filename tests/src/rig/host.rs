@@ -187,7 +187,7 @@ fn turn(
             if !announced && !room && now < until {
                 return Ok(None);
             }
-            pair.woke(!announced && !room)?;
+            pair.woke(now, !announced && !room)?;
             *data = Data::Awake { idle: 0 };
         }
     }
