@@ -1,9 +1,8 @@
 //! What the demo measures, under every layout, MTU and feature set.
 
 use serde_json::Value;
-use virtio_phys_host::namespace::in_namespace;
 
-use crate::run::{Stage, Tun, root, run};
+use crate::run::{Stage, Tun, root, run, staged};
 
 /// The one object of a run that went well.
 #[track_caller]
@@ -41,9 +40,8 @@ fn cost(report: &Value, way: &str, what: &str) -> f64 {
 
 #[test]
 fn everybody_can_run_it() {
-    in_namespace("measurements::everybody_can_run_it", || {
-        let stage = Stage::new(Tun::Everybodys);
-        measured(&stage, "");
+    staged("measurements::everybody_can_run_it", Tun::Everybodys, |stage| {
+        measured(stage, "");
         if root() {
             measured(&stage.as_nobody(), "");
         } else {
@@ -54,8 +52,8 @@ fn everybody_can_run_it() {
 
 #[test]
 fn the_table_has_every_figure() {
-    in_namespace("measurements::the_table_has_every_figure", || {
-        let ran = run(&mut Stage::new(Tun::Everybodys).demo("--seconds 0.1"));
+    staged("measurements::the_table_has_every_figure", Tun::Everybodys, |stage| {
+        let ran = run(&mut stage.demo("--seconds 0.1"));
         ran.went_well();
         for step in ["namespace", "attach", "ping", "echo", "TCP to the board", "TCP to the host"] {
             assert!(ran.err.lines().any(|line| line.starts_with(step)), "{step}: {ran:#?}");
@@ -90,11 +88,10 @@ fn the_table_has_every_figure() {
 
 #[test]
 fn each_layout_costs_what_it_must() {
-    in_namespace("measurements::each_layout_costs_what_it_must", || {
-        let stage = Stage::new(Tun::Everybodys);
-        let split = measured(&stage, "--layout split");
-        let bar_only = measured(&stage, "--layout bar-only");
-        let all_host = measured(&stage, "--layout all-host");
+    staged("measurements::each_layout_costs_what_it_must", Tun::Everybodys, |stage| {
+        let split = measured(stage, "--layout split");
+        let bar_only = measured(stage, "--layout bar-only");
+        let all_host = measured(stage, "--layout all-host");
         for (name, report) in [("split", &split), ("bar-only", &bar_only), ("all-host", &all_host)]
         {
             assert_eq!(report["layout"], name);
@@ -113,8 +110,7 @@ fn each_layout_costs_what_it_must() {
 
 #[test]
 fn every_mtu_carries_everything() {
-    in_namespace("measurements::every_mtu_carries_everything", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("measurements::every_mtu_carries_everything", Tun::Everybodys, |stage| {
         for arguments in [
             "--mtu 1280",
             "--mtu 9000",
@@ -122,7 +118,7 @@ fn every_mtu_carries_everything() {
             "--mtu 9000 --features 1300000000",
             "--mtu 9000 --layout bar-only",
         ] {
-            measured(&stage, arguments);
+            measured(stage, arguments);
         }
     });
 }
@@ -143,11 +139,10 @@ const OPTIONAL: [(u32, &str); 10] = [
 
 #[test]
 fn it_runs_without_any_one_feature() {
-    in_namespace("measurements::it_runs_without_any_one_feature", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("measurements::it_runs_without_any_one_feature", Tun::Everybodys, |stage| {
         for (bit, name) in OPTIONAL {
             let mask = !(1_u64 << bit);
-            let report = measured(&stage, &format!("--features {mask:#x}"));
+            let report = measured(stage, &format!("--features {mask:#x}"));
             let features = report["features"].as_str().unwrap();
             assert!(!features.split(' ').any(|feature| feature == name), "{name} in {features}");
         }
@@ -156,10 +151,9 @@ fn it_runs_without_any_one_feature() {
 
 #[test]
 fn it_runs_with_no_optional_feature() {
-    in_namespace("measurements::it_runs_with_no_optional_feature", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("measurements::it_runs_with_no_optional_feature", Tun::Everybodys, |stage| {
         for layout in ["split", "bar-only"] {
-            let report = measured(&stage, &format!("--features 1300000000 --layout {layout}"));
+            let report = measured(stage, &format!("--features 1300000000 --layout {layout}"));
             assert_eq!(report["features"], "VERSION_1 ACCESS_PLATFORM ORDER_PLATFORM");
         }
     });

@@ -6,15 +6,13 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::chroot;
-use virtio_phys_host::namespace::in_namespace;
 use virtio_phys_host::tap::{Tap, TapOptions};
 
-use crate::run::{FOLDER, KEPT, Stage, Tun, root, run};
+use crate::run::{FOLDER, KEPT, Tun, as_nobody, root, run, staged};
 
 #[test]
 fn options_that_cannot_be() {
-    in_namespace("refusals::options_that_cannot_be", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("refusals::options_that_cannot_be", Tun::Everybodys, |stage| {
         for (options, texts) in [
             ("--mtu 0", ["MTU of 0 ", "choose 68 to 65521"]),
             ("--mtu 67", ["MTU of 67 ", "choose 68 to 65521"]),
@@ -44,8 +42,7 @@ fn options_that_cannot_be() {
 
 #[test]
 fn options_that_are_not_understood() {
-    in_namespace("refusals::options_that_are_not_understood", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("refusals::options_that_are_not_understood", Tun::Everybodys, |stage| {
         for (options, text) in [
             ("--features 12g", "hexadecimal number of at most 16 digits"),
             ("--features 10000000000000000", "hexadecimal number of at most 16 digits"),
@@ -77,8 +74,7 @@ fn options_that_are_not_understood() {
 
 #[test]
 fn no_tun_driver() {
-    in_namespace("refusals::no_tun_driver", || {
-        let stage = Stage::new(Tun::Missing);
+    staged("refusals::no_tun_driver", Tun::Missing, |stage| {
         let texts = ["cannot open /dev/net/tun: No such file", "`modprobe tun`"];
         run(&mut stage.demo("")).refused(&texts);
         run(&mut stage.daemon("")).refused(&texts);
@@ -87,11 +83,7 @@ fn no_tun_driver() {
 
 #[test]
 fn a_tun_driver_for_root_only() {
-    in_namespace("refusals::a_tun_driver_for_root_only", || {
-        if !root() {
-            return eprintln!("left out: this is not root");
-        }
-        let stage = Stage::new(Tun::Roots).as_nobody();
+    as_nobody("refusals::a_tun_driver_for_root_only", Tun::Roots, |stage| {
         let texts = ["no permission to open /dev/net/tun", "run as root"];
         run(&mut stage.demo("")).refused(&texts);
         run(&mut stage.daemon("")).refused(&texts);
@@ -100,22 +92,14 @@ fn a_tun_driver_for_root_only() {
 
 #[test]
 fn no_right_to_make_an_interface() {
-    in_namespace("refusals::no_right_to_make_an_interface", || {
-        if !root() {
-            return eprintln!("left out: this is not root");
-        }
-        let stage = Stage::new(Tun::Everybodys).as_nobody();
+    as_nobody("refusals::no_right_to_make_an_interface", Tun::Everybodys, |stage| {
         run(&mut stage.daemon("")).refused(&["CAP_NET_ADMIN. Run as root", "--map-root-user"]);
     });
 }
 
 #[test]
 fn no_right_to_make_a_namespace() {
-    in_namespace("refusals::no_right_to_make_a_namespace", || {
-        if !root() {
-            return eprintln!("left out: this is not root");
-        }
-        let stage = Stage::new(Tun::Everybodys).as_nobody();
+    as_nobody("refusals::no_right_to_make_a_namespace", Tun::Everybodys, |stage| {
         // The kernel lets nobody who is in another root folder make one.
         let other = Path::new(FOLDER).join("root");
         std::fs::create_dir(&other).unwrap();
@@ -130,8 +114,7 @@ fn no_right_to_make_a_namespace() {
 
 #[test]
 fn a_name_that_is_taken() {
-    in_namespace("refusals::a_name_that_is_taken", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("refusals::a_name_that_is_taken", Tun::Everybodys, |stage| {
         let name = format!("{KEPT}0");
         let kept = Tap::open(&TapOptions::new(&name)).unwrap();
         let ran = run(&mut stage.daemon(&format!("--interface {name}")));
@@ -145,10 +128,10 @@ fn a_name_that_is_taken() {
 
 #[test]
 fn too_little_lockable_memory() {
-    in_namespace("refusals::too_little_lockable_memory", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("refusals::too_little_lockable_memory", Tun::Everybodys, |stage| {
         // Root may lock what it likes.
-        let stage = if root() { stage.as_nobody() } else { stage };
+        let nobody = root().then(|| stage.as_nobody());
+        let stage = nobody.as_ref().unwrap_or(stage);
         let (_, most) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap();
         let allow = |kib: u64| setrlimit(Resource::RLIMIT_MEMLOCK, kib << 10, most).unwrap();
         allow(16);
@@ -169,24 +152,23 @@ fn too_little_lockable_memory() {
 
 #[test]
 fn a_board_of_another_version() {
-    in_namespace("refusals::a_board_of_another_version", || {
-        let ran = run(&mut Stage::new(Tun::Everybodys).demo("--board-fault version"));
+    staged("refusals::a_board_of_another_version", Tun::Everybodys, |stage| {
+        let ran = run(&mut stage.demo("--board-fault version"));
         ran.refused(&["step 3 (choose the protocol version)", "update the older side"]);
     });
 }
 
 #[test]
 fn a_board_that_never_answers() {
-    in_namespace("refusals::a_board_that_never_answers", || {
-        let ran = run(&mut Stage::new(Tun::Everybodys).demo("--board-fault silent:0"));
+    staged("refusals::a_board_that_never_answers", Tun::Everybodys, |stage| {
+        let ran = run(&mut stage.demo("--board-fault silent:0"));
         ran.refused(&["step 5 (wait for the board to accept the session)", "reset it"]);
     });
 }
 
 #[test]
 fn a_board_that_stops_answering() {
-    in_namespace("refusals::a_board_that_stops_answering", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("refusals::a_board_that_stops_answering", Tun::Everybodys, |stage| {
         let ran = run(&mut stage.demo("--seconds 3600 --board-fault silent:2000"));
         ran.refused(&["the link to the board ended: step 20 (run)", "heartbeat stands still"]);
     });
@@ -194,8 +176,8 @@ fn a_board_that_stops_answering() {
 
 #[test]
 fn an_empty_slot() {
-    in_namespace("refusals::an_empty_slot", || {
-        let ran = run(&mut Stage::new(Tun::Everybodys).daemon(""));
+    staged("refusals::an_empty_slot", Tun::Everybodys, |stage| {
+        let ran = run(&mut stage.daemon(""));
         ran.refused(&[
             "vphys0: looking for a board",
             "step 1 (find the control block): no control block",

@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Pid, geteuid};
+use virtio_phys_host::namespace::in_namespace;
 
 /// No program here has reason to run for as long: then it hangs.
 const HANGS: Duration = Duration::from_secs(120);
@@ -49,6 +50,29 @@ pub(crate) enum Tun {
     Missing,
 }
 
+/// Runs `body` as the test of this name in a process of its own, on a stage. It
+/// is left out where an ordinary user may not do that.
+pub(crate) fn staged(test: &str, tun: Tun, body: impl FnOnce(&Stage)) {
+    in_namespace(test, || {
+        let denied = File::options().read(true).write(true).open(TUN).err().filter(|_| !root());
+        match denied {
+            Some(error) if tun != Tun::Missing => eprintln!("{test} left out: {TUN}: {error}"),
+            _ => body(&Stage::new(tun)),
+        }
+    });
+}
+
+/// The same for programs that run as nobody, which only root can stage.
+pub(crate) fn as_nobody(test: &str, tun: Tun, body: impl FnOnce(&Stage)) {
+    staged(test, tun, |stage| {
+        if root() {
+            body(&stage.as_nobody())
+        } else {
+            eprintln!("{test} left out: this is not root")
+        }
+    });
+}
+
 /// A mount namespace of this thread's own with the programs and an empty
 /// working folder, all in memory. It vanishes with the test's process.
 #[derive(Debug)]
@@ -57,8 +81,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Sets one up; call it in the test's own process.
-    pub(crate) fn new(tun: Tun) -> Self {
+    fn new(tun: Tun) -> Self {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         mount_at("none", "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
         // Opened in this namespace, before they are covered.

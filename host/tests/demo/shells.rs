@@ -8,15 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use virtio_phys_host::namespace::in_namespace;
 
-use crate::run::{FOLDER, Ran, Stage, Tun, start};
+use crate::run::{FOLDER, Going, Ran, Stage, Tun, staged, start};
 
 /// Set for the shell that is this test program.
 const INSIDE: &str = "VPHYS_TEST_SHELL";
 
 /// Runs the demo with a shell that does these things.
-fn shell(stage: &Stage, script: &str) -> crate::run::Going {
+fn shell(stage: &Stage, script: &str) -> Going {
     // Beside the working folder, which is to be empty.
     let path = Path::new(FOLDER).join("shell");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -36,14 +35,13 @@ fn the_board_answers_a_shell() {
     if env::var_os(INSIDE).is_some() {
         return ask_the_board();
     }
-    in_namespace("shells::the_board_answers_a_shell", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("shells::the_board_answers_a_shell", Tun::Everybodys, |stage| {
         let me = env::current_exe().unwrap();
         let again = format!(
             "{INSIDE}=yes exec {} shells::the_board_answers_a_shell --exact --nocapture",
             me.display()
         );
-        let ran = shell(&stage, &again).end();
+        let ran = shell(stage, &again).end();
         welcomes(ran.went_well());
         assert!(ran.out.contains("1 passed") && ran.out.contains("discard_bytes"), "{ran:#?}");
     });
@@ -66,10 +64,9 @@ fn ask_the_board() {
 
 #[test]
 fn its_exit_status_is_the_demos() {
-    in_namespace("shells::its_exit_status_is_the_demos", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("shells::its_exit_status_is_the_demos", Tun::Everybodys, |stage| {
         for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
-            let ran = shell(&stage, script).end();
+            let ran = shell(stage, script).end();
             assert_eq!(ran.code, Some(status), "{script}: {ran:#?}");
             welcomes(&ran);
         }
@@ -78,8 +75,7 @@ fn its_exit_status_is_the_demos() {
 
 #[test]
 fn no_such_shell() {
-    in_namespace("shells::no_such_shell", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("shells::no_such_shell", Tun::Everybodys, |stage| {
         let ran = start(stage.demo("--shell").env("SHELL", "/no/such/shell"), true).end();
         ran.refused(&["cannot start the shell /no/such/shell (set SHELL to another one)"]);
     });
@@ -87,11 +83,10 @@ fn no_such_shell() {
 
 #[test]
 fn signals_in_a_shell() {
-    in_namespace("shells::signals_in_a_shell", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("shells::signals_in_a_shell", Tun::Everybodys, |stage| {
         // Ctrl-C is the shell's own affair, and it is not deaf to signals.
         let mut demo =
-            shell(&stage, "echo ready >&2; grep SigBlk /proc/self/status >&2; exec sleep 100");
+            shell(stage, "echo ready >&2; grep SigBlk /proc/self/status >&2; exec sleep 100");
         demo.says("ready").signal(Signal::SIGINT).says("SigBlk").signal(Signal::SIGTERM);
         let ran = demo.end();
         assert_eq!(ran.code, Some(143), "{ran:#?}");

@@ -1,14 +1,12 @@
 //! Whoever is asked to end does: at once, cleanly, and says so.
 
 use nix::sys::signal::Signal;
-use virtio_phys_host::namespace::in_namespace;
 
-use crate::run::{Stage, Tun, start};
+use crate::run::{Tun, staged, start};
 
 #[test]
 fn the_demo_in_mid_run() {
-    in_namespace("signals::the_demo_in_mid_run", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("signals::the_demo_in_mid_run", Tun::Everybodys, |stage| {
         for (signal, status) in
             [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)]
         {
@@ -24,8 +22,7 @@ fn the_demo_in_mid_run() {
 
 #[test]
 fn the_demo_while_it_attaches() {
-    in_namespace("signals::the_demo_while_it_attaches", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("signals::the_demo_while_it_attaches", Tun::Everybodys, |stage| {
         // Asked before the board's time is over: else it would say that.
         let mut demo = start(&mut stage.demo("--board-fault silent:0"), true);
         demo.says("attach").signal(Signal::SIGINT);
@@ -37,8 +34,7 @@ fn the_demo_while_it_attaches() {
 
 #[test]
 fn the_daemon_while_it_waits() {
-    in_namespace("signals::the_daemon_while_it_waits", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("signals::the_daemon_while_it_waits", Tun::Everybodys, |stage| {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let mut daemon = start(&mut stage.daemon(""), true);
             daemon.says("looking for a board").signal(signal);

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::process::Stdio;
 
 use nix::pty::openpty;
-use virtio_phys_host::namespace::in_namespace;
 
-use crate::run::{Stage, Tun, lines, nothing_is_left, start};
+use crate::run::{Tun, lines, nothing_is_left, staged, start};
 
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
@@ -14,8 +13,7 @@ fn full() -> File {
 
 #[test]
 fn nobody_reads_the_result() {
-    in_namespace("streams::nobody_reads_the_result", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("streams::nobody_reads_the_result", Tun::Everybodys, |stage| {
         for json in ["", "--json"] {
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
@@ -28,8 +26,7 @@ fn nobody_reads_the_result() {
 
 #[test]
 fn the_result_has_no_room() {
-    in_namespace("streams::the_result_has_no_room", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("streams::the_result_has_no_room", Tun::Everybodys, |stage| {
         let ran = start(stage.demo("--seconds 0.05").stdout(full()), false).end();
         ran.refused(&["cannot write to standard output: No space left"]);
         let ran =
@@ -40,8 +37,7 @@ fn the_result_has_no_room() {
 
 #[test]
 fn nobody_reads_the_messages() {
-    in_namespace("streams::nobody_reads_the_messages", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("streams::nobody_reads_the_messages", Tun::Everybodys, |stage| {
         // A panic would be 101.
         for (arguments, code) in
             [("--seconds 0.05", 0), ("--mtu 0", 1), ("--board-fault version", 1)]
@@ -58,8 +54,7 @@ fn nobody_reads_the_messages() {
 
 #[test]
 fn a_terminal_sees_a_bar() {
-    in_namespace("streams::a_terminal_sees_a_bar", || {
-        let stage = Stage::new(Tun::Everybodys);
+    staged("streams::a_terminal_sees_a_bar", Tun::Everybodys, |stage| {
         let terminal = openpty(None, None).unwrap();
         let mut demo = stage.demo("--seconds 0.5");
         demo.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal.slave);
