@@ -243,6 +243,11 @@ impl Going {
         self
     }
 
+    /// Ends its standard input.
+    pub(crate) fn hang_up(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     pub(crate) fn signal(&mut self, signal: Signal) -> &mut Self {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
         self
@@ -283,13 +288,18 @@ pub(crate) fn nothing_is_left() {
     assert!(!names.iter().any(ours), "an interface is left: {interfaces}");
     let files: Vec<_> = fs::read_dir(work()).unwrap().collect();
     assert!(files.is_empty(), "a file is left: {files:?}");
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    let left = all.filter(|entry| {
-        let number = entry.file_name().to_string_lossy().parse::<u32>();
-        number.is_ok_and(|number| number != std::process::id()) && is_of_this_test(&entry.path())
-    });
-    let left: Vec<_> = left.map(|entry| entry.path()).collect();
+    let left = processes();
     assert!(left.is_empty(), "a process is left: {left:?}");
+}
+
+/// The processes that this test's programs have become or started.
+pub(crate) fn processes() -> Vec<PathBuf> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let other = |name: &str| name.parse().is_ok_and(|number: u32| number != std::process::id());
+    all.filter(|entry| other(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .filter(|process| is_of_this_test(process))
+        .collect()
 }
 
 /// A test's own interface has a name that starts like this.
