@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::DaemonError;
-use crate::net::{Offloads, check_mtu};
+use crate::net::{MIN_MTU_IPV6, MtuError, Offloads, check_mtu};
 use crate::netlink::Netlink;
 use crate::session::Terms;
 use crate::tap::{Tap, TapOptions};
@@ -31,7 +31,10 @@ pub(super) struct Interface {
 impl Interface {
     /// Creates the interface with its MTU, down and without carrier.
     pub(super) fn create(options: &InterfaceOptions) -> Result<Self, DaemonError> {
-        check_mtu(options.mtu, None)?;
+        let mtu = check_mtu(options.mtu, None)?;
+        if mtu < MIN_MTU_IPV6 && options.addresses.iter().any(|(address, _)| address.is_ipv6()) {
+            return Err(MtuError::Ipv6 { wanted: options.mtu }.into());
+        }
         let mut netlink = Netlink::open()?;
         let tap = Tap::open(&TapOptions::new(&options.name))?;
         let name = tap.name().to_owned();

@@ -18,7 +18,7 @@ pub(crate) mod tests;
 
 pub use check::CHECKED_BYTES;
 pub use fault::{FaultCounts, FrameFault};
-pub use mtu::{MAX_MTU, MIN_MTU, MtuError, check_mtu};
+pub use mtu::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError, check_mtu};
 pub use offload::Offloads;
 pub use outbound::OutboundHeader;
 pub use port::{DropCause, FramePort, PortError, Sent};

@@ -5,6 +5,9 @@ use std::fmt;
 /// Least MTU, in bytes: IPv4's (RFC 791).
 pub const MIN_MTU: u16 = 68;
 
+/// Least MTU of a link with IPv6, in bytes (RFC 8200).
+pub const MIN_MTU_IPV6: u16 = 1280;
+
 /// Greatest MTU of a tap, in bytes: the kernel's limit of 65535 less the
 /// Ethernet header.
 pub const MAX_MTU: u16 = 65_521;
@@ -14,6 +17,11 @@ pub const MAX_MTU: u16 = 65_521;
 pub enum MtuError {
     /// Outside what an interface can have.
     Range {
+        /// The MTU asked for.
+        wanted: u32,
+    },
+    /// Too small for IPv6 addresses, which are asked for.
+    Ipv6 {
         /// The MTU asked for.
         wanted: u32,
     },
@@ -33,6 +41,11 @@ impl fmt::Display for MtuError {
                 f,
                 "an MTU of {wanted} is not possible: choose {MIN_MTU} to {MAX_MTU} \
                  (1280 or more for IPv6)"
+            ),
+            Self::Ipv6 { wanted } => write!(
+                f,
+                "an MTU of {wanted} is too small for an IPv6 address: choose {MIN_MTU_IPV6} or \
+                 more, or leave the address out"
             ),
             Self::Board { wanted, limit } => write!(
                 f,

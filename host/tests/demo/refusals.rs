@@ -32,6 +32,8 @@ fn options_that_cannot_be() {
             let ran = run(&mut stage.demo(&format!("--mtu {mtu}")));
             ran.refused(&["too small for IPv6", "choose 1280 or more"]);
         }
+        let ran = run(&mut stage.daemon("--mtu 1279 --address fd77::1/64"));
+        ran.refused(&["too small for an IPv6 address", "choose 1280 or more"]);
         // A program that reads the result finds the reason there, too.
         let ran = run(&mut stage.demo("--json --mtu 67"));
         let failure: serde_json::Value = serde_json::from_str(&ran.refused(&[]).out).unwrap();

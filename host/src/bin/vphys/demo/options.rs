@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use virtio_phys_host::net::check_mtu;
+use virtio_phys_host::net::{MIN_MTU_IPV6, check_mtu};
 use virtio_phys_host::session::{FeatureMask, Layout};
 
 /// Options of `vphys demo`.
@@ -74,12 +74,11 @@ impl From<LayoutOption> for Layout {
 impl Options {
     /// What is wrong with the options taken together, before anything is made.
     pub(crate) fn check(&self) -> Result<()> {
-        const LEAST_FOR_IPV6: u16 = 1280;
         let mtu = check_mtu(self.mtu, None)?;
         ensure!(
-            mtu >= LEAST_FOR_IPV6,
+            mtu >= MIN_MTU_IPV6,
             "an MTU of {mtu} is too small for IPv6, which the demo uses too: choose \
-             {LEAST_FOR_IPV6} or more"
+             {MIN_MTU_IPV6} or more"
         );
         Ok(())
     }
