@@ -167,6 +167,10 @@ where
         }
 
         self.rung |= rung.queues() || link.look_at_queues;
+        if self.link.session().is_none() {
+            // No doorbell of a session that is over will come.
+            self.owed = None;
+        }
 
         // 3. The devices.
         let Ran { moved, announced, wake } = self.run_devices(now);
