@@ -8,6 +8,7 @@ use board::device::net::Echo;
 use host::bridge::BridgeError;
 use host::bus::sim::{Access, AccessKind, Fault, Initiator, Plane};
 use host::session::SessionError;
+use shared::link::Reason;
 use shared::wire::features::{EVENT_IDX, IN_ORDER};
 use virtio_phys_tests::rig::frames::{Frames, Sizes};
 use virtio_phys_tests::rig::{QueuePort, Random, Rig, RigError, RigOptions};
@@ -53,7 +54,13 @@ fn name(outcome: &Result<(), RigError>) -> String {
         }
         Err(RigError::Bridge(BridgeError::Stalled { .. })) => "Stalled".into(),
         Err(RigError::Session(SessionError::NeedsReset)) => "NeedsReset".into(),
+        // Whichever thread looks first.
         Err(RigError::Bridge(BridgeError::SessionOver(_))) => SCRIBBLED.into(),
+        Err(RigError::Session(SessionError::Link(over)))
+            if matches!(over.reason, Reason::Lost(_)) =>
+        {
+            SCRIBBLED.into()
+        }
         Err(other) => panic!("not an end for a lie in the rings: {other:?}"),
     }
 }
@@ -82,6 +89,10 @@ fn one_run(rig: &mut Rig<Echo>, victim: Initiator, seed: u64) -> String {
         rig.reboot(Echo::verbatim(), 0xB007);
     } else {
         rig.detach().unwrap();
+        if rig.board.stats().polled > 0 {
+            // A lie at the look before a sleep. The counter knows no sessions.
+            rig.reboot(Echo::verbatim(), 0xB007);
+        }
     }
     rig.assert_clean();
     rig.port = QueuePort::default();
@@ -101,7 +112,7 @@ fn runs(victim: Initiator) -> BTreeMap<String, u32> {
                 let seed = 1000 * number + seed;
                 let profile = PROFILES[usize::try_from(seed % 3).unwrap()];
                 let options = RigOptions::instrument(seed, profile).layout(layout);
-                let mut rig = Rig::echo(options.without(left_out).mtu(9004).sizes(32, 32));
+                let mut rig = Rig::echo(options.without(left_out).mtu(9004).sizes(64, 32));
                 *outcomes.entry(one_run(&mut rig, victim, seed)).or_insert(0) += 1;
             }
         }
