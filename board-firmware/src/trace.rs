@@ -176,6 +176,9 @@ counters! {
     dropped_long,
     /// Frames dropped: headers that contradict themselves or what was negotiated.
     dropped_header,
+    /// Legitimate frames that nothing has a use for, such as multicast listener
+    /// reports.
+    ignored,
     /// Frames dropped: a checksum did not hold.
     dropped_checksum,
     /// Frames dropped: the driver does not take them back (offload not

@@ -16,6 +16,8 @@ pub(super) enum Refused {
     Checksum,
     /// Its headers contradict each other.
     Malformed,
+    /// A legitimate frame that nothing here has a use for.
+    NotForUs,
 }
 
 /// TCP or UDP inside a frame: where it lies and between whom.
@@ -36,7 +38,7 @@ fn transport(frame: &[u8]) -> Result<Option<Transport<'_>>, Refused> {
                 Ipv4Packet::new_checked(ethernet.payload()).map_err(|_| Refused::Malformed)?;
             // No DHCP here: nobody without an address has business with us.
             if packet.src_addr().is_unspecified() {
-                return Err(Refused::Malformed);
+                return Err(Refused::NotForUs);
             }
             Transport {
                 protocol: packet.next_header(),
@@ -52,7 +54,7 @@ fn transport(frame: &[u8]) -> Result<Option<Transport<'_>>, Refused> {
             // smoltcp walks past one hop-by-hop header, and what hides behind
             // it was not checked here. Nothing that we serve needs one.
             if packet.next_header() == IpProtocol::HopByHop {
-                return Err(Refused::Malformed);
+                return Err(Refused::NotForUs);
             }
             Transport {
                 protocol: packet.next_header(),

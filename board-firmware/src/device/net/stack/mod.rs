@@ -263,6 +263,7 @@ impl NetBackend for Stack<'_> {
             match refused {
                 checks::Refused::Checksum => counters.dropped_checksum += 1,
                 checks::Refused::Malformed => counters.dropped_header += 1,
+                checks::Refused::NotForUs => counters.ignored += 1,
             }
             return;
         }
