@@ -146,6 +146,8 @@ pub struct NetDevice<'b, W, B> {
     negotiated: Negotiated,
     /// The driver became ready and the backend was not told yet.
     fresh: bool,
+    /// The queue whose doorbell was asked for before the last sleep.
+    asked: u16,
     stops: [Option<Stop>; 2],
     counters: NetCounters,
 }
@@ -189,6 +191,7 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
             chains: Chains::default(),
             negotiated: Negotiated::NONE,
             fresh: false,
+            asked: TRANSMITQ,
             stops: [None; 2],
             counters: NetCounters::default(),
         })
@@ -378,6 +381,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             return Ran { moved: 0, announced: 0, wake: Wake::Idle };
         }
         let (now, negotiated) = (context.now, self.negotiated);
+        let waited = self.waiting.is_some();
         if core::mem::take(&mut self.fresh) {
             self.backend.start(now, negotiated);
         }
@@ -398,7 +402,6 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             counters: &mut self.counters,
             stop: None,
             sent: 0,
-            retried: 0,
             unpublished: 0,
         };
 
@@ -445,7 +448,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
         let wake = self.backend.poll(now, &mut sink);
         sink.publish();
 
-        let Sink { mut mover, stop: receive_stop, sent, retried, .. } = sink;
+        let Sink { mut mover, stop: receive_stop, sent, .. } = sink;
         mover.leave_nothing_under_way();
         let (fetches, posts) = (mover.fetches, mover.posts);
         self.counters.fetches += fetches;
@@ -455,11 +458,12 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
                 self.note(queue, stop);
             }
         }
-        Ran {
-            moved: taken + sent,
-            announced: taken + retried,
-            wake: if more { Wake::Again } else { wake },
-        }
+        let announced = match self.asked {
+            TRANSMITQ => taken,
+            // The frame that waited goes first, into the buffers that came.
+            _ => u32::from(waited && sent > 0),
+        };
+        Ran { moved: taken + sent, announced, wake: if more { Wake::Again } else { wake } }
     }
 
     fn park(&mut self) {
@@ -479,7 +483,12 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
         };
         match outcome {
             None => true,
-            Some((Ok(quiet), _)) => quiet,
+            Some((Ok(quiet), _)) => {
+                if quiet {
+                    self.asked = number;
+                }
+                quiet
+            }
             Some((Err(fault), queue)) => {
                 queue.stop(fault.into());
                 self.note(number, fault.into());

@@ -75,8 +75,6 @@ pub(super) struct Sink<'a, 'b, S: BoardSupport, E> {
     pub(super) stop: Option<Stop>,
     /// Frames sent, and bytes since the last publish.
     pub(super) sent: u32,
-    /// Of these, frames that had waited for buffers.
-    pub(super) retried: u32,
     pub(super) unpublished: usize,
 }
 
@@ -140,13 +138,11 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Sink<'_, '_, S, E> {
         // Taken out for the time of the call, because the sink lends itself.
         let bytes = core::mem::take(&mut self.waiting.bytes);
         self.waiting.frame = None;
-        let before = self.sent;
         if let Some(mut packet) = bytes.get_mut(..frame.len).and_then(Packet::new)
             && let Some(needs) = self.post(&frame.header, &mut packet)
         {
             self.waiting.frame = Some(Frame { needs, ..frame });
         }
-        self.retried += self.sent - before;
         self.waiting.bytes = bytes;
     }
 
