@@ -10,7 +10,7 @@ use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
 use shared::wire::net::{DEVICE_ID, NetConfig, feature};
 
-use super::choice::{choose, plan, to_host_buffer, to_host_queue};
+use super::choice::{choose, plain_buffer, plan, to_host_buffer, to_host_queue};
 use super::config::SessionConfig;
 use super::error::SessionError;
 use super::memory::SessionMemory;
@@ -333,6 +333,10 @@ impl<B: Bus> Session<B> {
         };
         let to_host_size = to_host_queue(placement, limit(TO_HOST_QUEUE)?, stride)
             .ok_or(SessionError::Placement(placement.to_host_buffers))?;
+        if u32::from(to_host_size.get()) * stride < plain_buffer(self.config.mtu) {
+            let size = to_host_size.get();
+            return Err(SessionError::Queues { queue: TO_HOST_QUEUE, size });
+        }
         let to_board_size = placement.to_board_size.min(limit(TO_BOARD_QUEUE)?);
         let options = |size| RingOptions {
             size,

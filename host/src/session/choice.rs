@@ -54,7 +54,7 @@ pub(super) fn choose(offered: Features, mask: u64, room: u64) -> Features {
 }
 
 /// Bytes of a buffer that holds one frame of the MTU, tagged, with its header.
-fn plain_buffer(mtu: u32) -> u32 {
+pub(super) fn plain_buffer(mtu: u32) -> u32 {
     const ETHERNET_AND_TAG: u32 = 18;
     (HEADER_BYTES + ETHERNET_AND_TAG + mtu).next_multiple_of(64)
 }
@@ -83,10 +83,12 @@ pub(super) fn plan(
     let large = allowed.bits() & LARGE_TO_BOARD != 0 && allowed.has(feature::CSUM);
     let to_board_buffer = if large { LARGE_BUFFER } else { plain_buffer(config.mtu) };
     let push_limit = if dma_engine { config.push_limit } else { to_board_buffer };
+    let to_host_buffer = to_host_buffer(allowed, config.mtu);
+    let least = QueueSize::try_from(u32::from(least_to_host(config.mtu, to_host_buffer)))?;
     let mut sizes = Sizes {
-        to_host: config.to_host_size,
+        to_host: config.to_host_size.max(least),
         to_board: config.to_board_size,
-        to_host_buffer: to_host_buffer(allowed, config.mtu),
+        to_host_buffer,
         to_board_buffer,
         push_buffer: push_limit.clamp(64, to_board_buffer).next_multiple_of(64),
     };
