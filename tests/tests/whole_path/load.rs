@@ -162,7 +162,7 @@ fn assert_nothing_dropped<B: NetBackend>(rig: &mut Rig<B>, count: u64, before: &
 }
 
 /// The board's own code at the other end of [`streams`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Streams {
     give: Frames,
     /// Frames that it may still give.

@@ -5,6 +5,7 @@
 //! offload headers and up to 64 KiB.
 
 use board::device::net::{Echo, NetBackend, Port};
+use host::bus::sim::Mode;
 use host::session::Layout;
 use shared::wire::features::{EVENT_IDX, IN_ORDER};
 use shared::wire::net::feature;
@@ -35,8 +36,13 @@ fn options(layout: Layout, number: u64) -> RigOptions {
     if number % 3 == 1 {
         options.board.engine = EngineKind::Cpu;
     }
-    // The board says so, and the host flushes at each publish.
-    options.board.interrupts_unordered = number % 5 == 2;
+    if number % 5 == 2 {
+        // The board says so, and is right; the host flushes at each publish.
+        options.board.interrupts_unordered = true;
+        if let Mode::Instrument(settings) = &mut options.sim.mode {
+            settings.order.separate_interrupts = true;
+        }
+    }
     options.sim.bar_32_bit = number % 7 == 3;
     options
 }

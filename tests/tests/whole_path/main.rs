@@ -1,6 +1,7 @@
 //! Both ends over the whole path: host session and bridge, simulated bus,
 //! board service and device.
 
+mod anything;
 mod come_and_go;
 mod fuzz;
 mod hostile;
