@@ -218,7 +218,10 @@ impl<B: Bus> Session<B> {
 
     /// After an error: takes the host's memory away from the board.
     pub fn abandon(&mut self) {
-        let _ = self.release(false);
+        if let Err(SessionError::Bus(error)) = self.release(false) {
+            // Its memory is out of the board's reach all the same.
+            log::error!("cannot reset the board: {error}");
+        }
     }
 
     /// What becomes readable when the board has a message; `None` while there
