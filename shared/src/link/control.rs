@@ -140,6 +140,9 @@ pub struct StaticPart {
     len: usize,
 }
 
+/// The longest that a board may ask to be taken for alive without a beat.
+const LONGEST_SILENCE_MS: u64 = 120_000;
+
 impl StaticPart {
     /// The bytes.
     #[must_use]
@@ -375,6 +378,7 @@ impl StaticPart {
             interval_ms: self.in_range(field::HEARTBEAT_INTERVAL, 10, 60_000)?,
             misses: self.in_range(field::HEARTBEAT_MISSES, 2, 100)?,
         };
+        must(heartbeat.limit_ms() <= LONGEST_SILENCE_MS, field::HEARTBEAT_MISSES)?;
         let doorbell = self.doorbell()?;
         let [mac @ .., reserved_low, reserved_high] = self.array::<8>(field::MAC);
         let multicast = mac.first().is_none_or(|first| first & 1 == 1);

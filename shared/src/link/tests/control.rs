@@ -148,6 +148,7 @@ fn every_rule() {
         (with32(field::HEARTBEAT_INTERVAL, 60_001), f(field::HEARTBEAT_INTERVAL)),
         (with32(field::HEARTBEAT_MISSES, 1), f(field::HEARTBEAT_MISSES)),
         (with32(field::HEARTBEAT_MISSES, 101), f(field::HEARTBEAT_MISSES)),
+        (with32(field::HEARTBEAT_INTERVAL, 60_000), f(field::HEARTBEAT_MISSES)),
         (with32(field::DOORBELL_BAR, 6), f(field::DOORBELL_BAR)),
         (with32(field::DOORBELL_BAR, 2), Outside { offset: field::DOORBELL_OFFSET }),
         (with32(field::DOORBELL_BAR, 0), Overlap { offset: field::DOORBELL_OFFSET }),
