@@ -10,7 +10,8 @@
 //! 6. [`pool`]: how much memory may be locked for a board.
 //! 7. `raw`: all unsafe code.
 //!
-//! Beside them, [`signals`]: how a program is asked to end.
+//! Beside them, [`signals`]: how a program is asked to end, and [`slow_queue`]:
+//! a queue that carries no frames.
 //!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
@@ -25,4 +26,5 @@ pub mod pool;
 pub mod raw;
 pub mod session;
 pub mod signals;
+pub mod slow_queue;
 pub mod tap;

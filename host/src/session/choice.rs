@@ -91,6 +91,7 @@ pub(super) fn plan(
         to_host_buffer,
         to_board_buffer,
         push_buffer: push_limit.clamp(64, to_board_buffer).next_multiple_of(64),
+        slow: true,
     };
     loop {
         let placement = Placement::new(config.layout, &sizes);
@@ -109,6 +110,11 @@ pub(super) fn plan(
         queues.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
         let shrinkable = queues.into_iter().find(|(_, least, size)| size.get() > *least);
         let Some((.., smaller)) = shrinkable else {
+            if sizes.slow {
+                // Frames come first: without a control queue and consoles they still flow.
+                sizes.slow = false;
+                continue;
+            }
             let (layout, offered) = (config.layout, board_memory);
             return Err(locked.map_or_else(SessionError::Lock, |()| SessionError::BoardMemory {
                 layout,

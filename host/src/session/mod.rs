@@ -16,4 +16,6 @@ mod tests;
 pub use attach::{Areas, Event, Link, Session, Step, Terms};
 pub use config::{FeatureMask, FeatureMaskError, LARGE_BUFFER, MERGEABLE_BUFFER, SessionConfig};
 pub use error::SessionError;
-pub use placement::{Area, Layout, Placement, RingSpots, Sizes, Spot, USED_AT};
+pub use placement::{
+    Area, Layout, Placement, RingSpots, SLOW_QUEUES, Sizes, SlowSpots, Spot, USED_AT,
+};

@@ -8,6 +8,8 @@ use std::fmt;
 use shared::region::REGION_GRANULE;
 use shared::virtq::{QueueSize, SleepFlush};
 
+use crate::slow_queue::{SLOW_BUFFER, SLOW_ENTRIES, slow_queue_size};
+
 /// Which side holds what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
@@ -79,6 +81,21 @@ pub struct RingSpots {
 /// is one aligned 64-bit word (docs/protocol-rings.md, "Rings").
 pub const USED_AT: u64 = 4;
 
+/// Slow queues that a session has room for: the control queue, and two for
+/// each of two consoles.
+pub const SLOW_QUEUES: usize = 5;
+
+/// One slow queue's rings and buffers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlowSpots {
+    /// Its three parts.
+    pub rings: RingSpots,
+    /// Buffers that the board reads.
+    pub readable: Spot,
+    /// Buffers that the board writes.
+    pub writable: Spot,
+}
+
 /// What is to be placed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
@@ -93,6 +110,8 @@ pub struct Sizes {
     /// Bytes of each push buffer in board memory (layout split): the whole
     /// frame, if the board has no DMA engine to fetch large ones.
     pub push_buffer: u32,
+    /// Whether there are slow queues.
+    pub slow: bool,
 }
 
 /// Where everything lies, and how much of each memory that takes.
@@ -120,6 +139,8 @@ pub struct Placement {
     pub to_board_buffers: Option<Spot>,
     /// Board memory that frames are pushed into.
     pub push_buffers: Option<Spot>,
+    /// The slow queues, if there is room for them.
+    pub slow: Option<[SlowSpots; SLOW_QUEUES]>,
     /// Bytes of [`Area::HostWritable`], whole granules.
     pub host_writable: u64,
     /// Bytes of [`Area::HostReadable`], whole granules.
@@ -163,6 +184,20 @@ impl Cursor {
             used: self.take(written_by_board, USED_AT + size.used_len(), LINE),
         }
     }
+
+    fn slow(&mut self, layout: Layout) -> SlowSpots {
+        let (readable, writable) = match layout {
+            Layout::Split => (Area::Board, Area::HostWritable),
+            Layout::BarOnly => (Area::Board, Area::Board),
+            Layout::AllHost => (Area::HostReadable, Area::HostWritable),
+        };
+        let bytes = u64::from(SLOW_ENTRIES) * u64::from(SLOW_BUFFER);
+        SlowSpots {
+            rings: self.rings(layout, slow_queue_size()),
+            readable: self.take(readable, bytes, LINE),
+            writable: self.take(writable, bytes, LINE),
+        }
+    }
 }
 
 impl Placement {
@@ -190,6 +225,7 @@ impl Placement {
             Layout::BarOnly => Some(cursor.take(Area::Board, down, REGION_GRANULE)),
             Layout::AllHost => None,
         };
+        let slow = sizes.slow.then(|| std::array::from_fn(|_| cursor.slow(layout)));
         Self {
             layout,
             to_host_size: sizes.to_host,
@@ -205,6 +241,7 @@ impl Placement {
             to_host_buffers,
             to_board_buffers,
             push_buffers,
+            slow,
             host_writable: cursor.host_writable.next_multiple_of(REGION_GRANULE),
             host_readable: cursor.host_readable.next_multiple_of(REGION_GRANULE),
             board: cursor.board.next_multiple_of(REGION_GRANULE),
@@ -225,6 +262,10 @@ mod tests {
         all.push(placement.to_host_buffers);
         all.extend(placement.to_board_buffers);
         all.extend(placement.push_buffers);
+        for slow in placement.slow.iter().flatten() {
+            all.extend(rings(&slow.rings));
+            all.extend([slow.readable, slow.writable]);
+        }
         all
     }
 
@@ -236,6 +277,7 @@ mod tests {
             to_host_buffer: 4096,
             to_board_buffer: 69_632,
             push_buffer: 2048,
+            slow: true,
         }
     }
 
