@@ -6,6 +6,8 @@
 //! answered at once.
 
 pub mod net;
+mod queue;
+mod transfer;
 
 use shared::fault::PeerFault;
 use shared::msg::device::DeviceModel;

@@ -15,14 +15,12 @@ mod checksum;
 mod echo;
 mod model;
 mod port;
-mod queue;
 mod sink;
 pub mod stack;
 #[cfg(test)]
 mod tests;
 mod to_board;
 mod to_host;
-mod transfer;
 
 pub use backend::{FrameSink, Negotiated, NetBackend, Packet};
 pub use echo::Echo;

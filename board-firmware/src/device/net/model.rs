@@ -2,12 +2,11 @@
 
 use core::fmt;
 
-use shared::address::BusAddress;
 use shared::fault::PeerFault;
 use shared::msg::device::{DeviceModel, ModelInfo};
 use shared::msg::status::QueueSetup;
-use shared::region::{RegionTable, Rights};
-use shared::virtq::{Chain, DeviceSlot, Parts, QueueStats, RingOptions, SleepFlush};
+use shared::region::RegionTable;
+use shared::virtq::{Chain, DeviceSlot, QueueStats};
 use shared::window::Window;
 use shared::wire::features::{
     ACCESS_PLATFORM, EVENT_IDX, Features, IN_ORDER, ORDER_PLATFORM, RING_RESET, VERSION_1,
@@ -18,11 +17,11 @@ use shared::wire::net::{
 
 use super::backend::{FrameSink, Negotiated, NetBackend, Packet};
 use super::checksum::ETHERNET_HEADER;
-use super::queue::{Queue, Ring};
 use super::sink::{Sink, Waiting};
 use super::to_board::{Taken, take};
 use super::to_host::Chains;
-use super::transfer::Mover;
+use crate::device::queue::{Payload, Place};
+use crate::device::transfer::Mover;
 use crate::device::{BoardDevice, Context, Ran, Stop, Wake};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
@@ -105,30 +104,6 @@ impl fmt::Display for NetError {
 }
 
 impl core::error::Error for NetError {}
-
-/// A queue's place.
-#[derive(Debug)]
-enum Place<'b, W> {
-    Idle(&'b mut [DeviceSlot]),
-    Used(Queue<'b, W>),
-}
-
-impl<'b, W: Window> Place<'b, W> {
-    fn queue(&mut self) -> Option<&mut Queue<'b, W>> {
-        match self {
-            Self::Used(queue) if queue.runs() => Some(queue),
-            _ => None,
-        }
-    }
-
-    /// Puts the records back, whatever was there.
-    fn free(&mut self) {
-        *self = Self::Idle(match core::mem::replace(self, Self::Idle(&mut [])) {
-            Self::Idle(slots) => slots,
-            Self::Used(queue) => queue.into_slots(),
-        });
-    }
-}
 
 /// The virtio-net device with `B` behind it.
 #[derive(Debug)]
@@ -234,60 +209,6 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
     }
 }
 
-/// The window of a ring part, from the last address aligned to 8 on, and
-/// where in it the part begins.
-fn part<W: Window>(
-    regions: &RegionTable<W>,
-    (address, len): (BusAddress, u64),
-    need: Rights,
-) -> Result<Option<(W, u64)>, PeerFault> {
-    // The longest part, the used ring of the largest queue, has 256 KiB.
-    let located = regions.resolve(address, u32::try_from(len).unwrap_or(u32::MAX), need)?;
-    let inside = located.offset % 8;
-    let window = located.window.part(located.offset - inside, inside + len);
-    Ok(window.map(|window| (window, inside)))
-}
-
-/// Makes the ring of a queue that the driver has set up.
-fn ring<'b, W: Window>(
-    setup: &QueueSetup,
-    regions: &RegionTable<W>,
-    slots: &'b mut [DeviceSlot],
-    features: Features,
-) -> Result<Ring<'b, W>, (PeerFault, &'b mut [DeviceSlot])> {
-    let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
-    let [descriptors, driver, device] = setup.parts();
-    let make = || {
-        // The drivers of ours place descriptors and avail ring at multiples of 8.
-        let (Some((descriptors, 0)), Some((avail, 0)), Some((used, used_at))) = (
-            part(regions, descriptors, Rights::READ)?,
-            part(regions, driver, Rights::READ)?,
-            part(regions, device, Rights::WRITE)?,
-        ) else {
-            return Err(impossible);
-        };
-        // Our event word lies in the used ring, what we look at in the avail ring.
-        let split = setup.driver.is_board() && !setup.device.is_board();
-        let options = RingOptions {
-            size: setup.size,
-            in_order: features.has(IN_ORDER),
-            event_idx: features.has(EVENT_IDX),
-            sleep_flush: if split { SleepFlush::ReadBack } else { SleepFlush::LookFlushes },
-            // A host's doorbell is a posted write behind its ring writes.
-            publish_flush: false,
-        };
-        Ok((Parts { descriptors, avail, used, used_at }, options))
-    };
-    match make() {
-        Ok((parts, options)) if slots.len() >= usize::from(options.size.get()) => {
-            // Records are long enough, and `part` gave the parts their length.
-            Ring::new(parts, slots, options).map_err(|_| (impossible, [].as_mut_slice()))
-        }
-        Ok(_) => Err((impossible, slots)),
-        Err(fault) => Err((fault, slots)),
-    }
-}
-
 impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
     fn info(&self) -> ModelInfo {
         let own = feature::MAC | feature::MTU | feature::STATUS | feature::MRG_RXBUF;
@@ -331,23 +252,10 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
         setup: &QueueSetup,
         regions: &RegionTable<W>,
     ) -> Result<(), PeerFault> {
-        let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
         let features = Features::new(self.negotiated.features);
-        let vector = u16::try_from(setup.vector).map_err(|_| impossible)?;
-        let posts = setup.queue == RECEIVEQ;
-        let place = self.place(setup.queue).ok_or(impossible)?;
-        place.free();
-        let Place::Idle(slots) = place else { return Err(impossible) };
-        match ring(setup, regions, core::mem::take(slots), features) {
-            Ok(ring) => {
-                *place = Place::Used(Queue::new(ring, vector, posts));
-                Ok(())
-            }
-            Err((fault, slots)) => {
-                *place = Place::Idle(slots);
-                Err(fault)
-            }
-        }
+        let payload = if setup.queue == RECEIVEQ { Payload::ToHost } else { Payload::ToBoard };
+        let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
+        self.place(setup.queue).ok_or(impossible)?.open(setup, payload, regions, features)
     }
 
     fn reset(&mut self) -> bool {

@@ -3,10 +3,10 @@
 use shared::wire::net::{HEADER_LEN, NetHeader};
 
 use super::backend::{FrameSink, Negotiated, Packet};
-use super::queue::Queue;
 use super::to_host::{Chains, Posted, post};
-use super::transfer::Mover;
 use crate::device::Stop;
+use crate::device::queue::Queue;
+use crate::device::transfer::Mover;
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::NetCounters;

@@ -6,9 +6,9 @@ use shared::wire::net::{GSO_NONE, HEADER_LEN, MAX_FRAME, NetHeader};
 
 use super::backend::Negotiated;
 use super::checksum::{ETHERNET_HEADER, header_holds};
-use super::queue::Queue;
-use super::transfer::{Mover, Stuck};
 use crate::device::Stop;
+use crate::device::queue::Queue;
+use crate::device::transfer::{Mover, Stuck};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::NetCounters;

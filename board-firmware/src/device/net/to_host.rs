@@ -5,9 +5,9 @@ use shared::virtq::{Chain, UsedEntry};
 use shared::wire::net::{HEADER_LEN, NetHeader};
 
 use super::backend::Packet;
-use super::queue::Queue;
-use super::transfer::{Mover, Stuck};
 use crate::device::Stop;
+use crate::device::queue::Queue;
+use crate::device::transfer::{Mover, Stuck};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 

@@ -9,7 +9,7 @@ use crate::support::BoardSupport;
 
 /// Why payload did not move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stuck {
+pub(crate) enum Stuck {
     /// An address that the host gave is none of its regions'.
     Peer(PeerFault),
     /// The engine failed.
@@ -29,20 +29,20 @@ impl From<DmaError> for Stuck {
 }
 
 /// What it takes to reach a buffer.
-pub(super) struct Mover<'a, S: BoardSupport, E> {
-    pub(super) support: &'a mut S,
-    pub(super) dma: &'a mut E,
-    pub(super) regions: &'a RegionTable<S::Window>,
+pub(crate) struct Mover<'a, S: BoardSupport, E> {
+    pub(crate) support: &'a mut S,
+    pub(crate) dma: &'a mut E,
+    pub(crate) regions: &'a RegionTable<S::Window>,
     /// Copies made, out of buffers and into them.
-    pub(super) fetches: u64,
-    pub(super) posts: u64,
+    pub(crate) fetches: u64,
+    pub(crate) posts: u64,
     /// Something was posted since the engine last finished.
-    pub(super) unfinished: bool,
+    pub(crate) unfinished: bool,
 }
 
 impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
     /// Gathers the start of a chain's device-readable part into `into`.
-    pub(super) fn gather(&mut self, chain: &Chain, mut into: &mut [u8]) -> Result<(), Stuck> {
+    pub(crate) fn gather(&mut self, chain: &Chain, mut into: &mut [u8]) -> Result<(), Stuck> {
         for segment in chain.segments().iter().filter(|segment| !segment.writable) {
             let len = (segment.len as usize).min(into.len());
             let Some((part, rest)) = into.split_at_mut_checked(len) else { return Ok(()) };
@@ -70,7 +70,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
     }
 
     /// Scatters `from` over a chain's device-writable part, `skip` bytes in.
-    pub(super) fn scatter(
+    pub(crate) fn scatter(
         &mut self,
         chain: &Chain,
         mut skip: u32,
@@ -94,7 +94,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
     }
 
     /// Waits until all that was posted is ordered before the next words.
-    pub(super) fn finish(&mut self) -> Result<(), DmaError> {
+    pub(crate) fn finish(&mut self) -> Result<(), DmaError> {
         if self.unfinished {
             self.dma.finish()?;
             self.unfinished = false;
@@ -104,7 +104,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
 
     /// Ends what is under way: frames that were lost or have to wait have
     /// left bytes in buffers that nobody was told of.
-    pub(super) fn leave_nothing_under_way(&mut self) {
+    pub(crate) fn leave_nothing_under_way(&mut self) {
         if self.finish().is_err() {
             self.dma.drain();
         }

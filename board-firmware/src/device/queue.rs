@@ -1,0 +1,216 @@
+//! A device's queue: set up, in use, and the ways in which it stops.
+
+use shared::address::BusAddress;
+use shared::fault::PeerFault;
+use shared::msg::status::QueueSetup;
+use shared::region::{RegionTable, Rights};
+use shared::virtq::{
+    CompleteError, DeviceQueue, DeviceSlot, Parts, RingOptions, SleepFlush, UsedEntry,
+};
+use shared::window::Window;
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
+
+use super::Stop;
+use super::transfer::Mover;
+use crate::dma::DmaEngine;
+use crate::support::BoardSupport;
+
+/// A ring with all parts in windows of one kind.
+pub(crate) type Ring<'b, W> = DeviceQueue<W, W, W, &'b mut [DeviceSlot]>;
+
+/// Which way a queue's payload goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Payload {
+    /// To the host: the engine posts it, before its buffers are announced.
+    ToHost,
+    /// To the board.
+    ToBoard,
+}
+
+/// A queue in use.
+#[derive(Debug)]
+pub(crate) struct Queue<'b, W> {
+    pub(crate) ring: Ring<'b, W>,
+    vector: u16,
+    /// Buffers completed since the last publish.
+    completed: u32,
+    payload: Payload,
+    stopped: Option<Stop>,
+}
+
+impl<'b, W: Window> Queue<'b, W> {
+    /// A queue whose interrupts go to `vector`.
+    pub(crate) fn new(ring: Ring<'b, W>, vector: u16, payload: Payload) -> Self {
+        Self { ring, vector, completed: 0, payload, stopped: None }
+    }
+
+    /// Whether it still runs.
+    pub(crate) const fn runs(&self) -> bool {
+        self.stopped.is_none()
+    }
+
+    /// Stops it for good. `true`: it was running.
+    pub(crate) fn stop(&mut self, stop: Stop) -> bool {
+        if let Stop::Peer(fault) = stop {
+            self.ring.break_with(fault);
+        }
+        let ran = self.runs();
+        self.stopped.get_or_insert(stop);
+        ran
+    }
+
+    /// Completes a buffer.
+    pub(crate) fn complete(
+        &mut self,
+        head: u16,
+        written: u32,
+        entry: UsedEntry,
+    ) -> Result<(), PeerFault> {
+        match self.ring.complete(head, written, entry) {
+            Ok(()) => {
+                self.completed = self.completed.saturating_add(1);
+                Ok(())
+            }
+            Err(CompleteError::Broken(fault)) => Err(fault),
+            // Both would be ours: every head is completed once, in the order popped.
+            Err(CompleteError::NotInFlight { head } | CompleteError::OutOfOrder { head, .. }) => {
+                debug_assert!(false, "completed out of turn");
+                Err(PeerFault::HeadInFlight { head })
+            }
+        }
+    }
+
+    /// Publishes what was completed, behind its payload. Returns the
+    /// interrupts raised, 0 or 1.
+    pub(crate) fn publish<S, E>(&mut self, mover: &mut Mover<'_, S, E>) -> Result<u64, Stop>
+    where
+        S: BoardSupport<Window = W>,
+        E: DmaEngine<W>,
+    {
+        if self.completed == 0 || !self.runs() {
+            return Ok(0);
+        }
+        if self.payload == Payload::ToHost {
+            mover.finish().map_err(Stop::Dma)?;
+        }
+        self.completed = 0;
+        let notify = self.ring.publish();
+        if notify {
+            mover.support.raise(self.vector);
+        }
+        Ok(u64::from(notify))
+    }
+
+    /// The records, for a later set-up.
+    pub(crate) fn into_slots(self) -> &'b mut [DeviceSlot] {
+        self.ring.into_parts().1
+    }
+}
+
+/// A queue's place in its device: its records, in use or not.
+#[derive(Debug)]
+pub(crate) enum Place<'b, W> {
+    Idle(&'b mut [DeviceSlot]),
+    Used(Queue<'b, W>),
+}
+
+impl<'b, W: Window> Place<'b, W> {
+    pub(crate) fn queue(&mut self) -> Option<&mut Queue<'b, W>> {
+        match self {
+            Self::Used(queue) if queue.runs() => Some(queue),
+            _ => None,
+        }
+    }
+
+    /// Puts the records back, whatever was there.
+    pub(crate) fn free(&mut self) {
+        *self = Self::Idle(match core::mem::replace(self, Self::Idle(&mut [])) {
+            Self::Idle(slots) => slots,
+            Self::Used(queue) => queue.into_slots(),
+        });
+    }
+
+    /// Takes up the queue that the driver has set up.
+    ///
+    /// # Errors
+    /// Why it cannot run; the records are free again then.
+    pub(crate) fn open(
+        &mut self,
+        setup: &QueueSetup,
+        payload: Payload,
+        regions: &RegionTable<W>,
+        features: Features,
+    ) -> Result<(), PeerFault>
+    where
+        W: Clone,
+    {
+        let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
+        let vector = u16::try_from(setup.vector).map_err(|_| impossible)?;
+        self.free();
+        let Self::Idle(slots) = self else { return Err(impossible) };
+        match ring(setup, regions, core::mem::take(slots), features) {
+            Ok(ring) => {
+                *self = Self::Used(Queue::new(ring, vector, payload));
+                Ok(())
+            }
+            Err((fault, slots)) => {
+                *self = Self::Idle(slots);
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// The window of a ring part, from the last address aligned to 8 on, and
+/// where in it the part begins.
+fn part<W: Window>(
+    regions: &RegionTable<W>,
+    (address, len): (BusAddress, u64),
+    need: Rights,
+) -> Result<Option<(W, u64)>, PeerFault> {
+    // The longest part, the used ring of the largest queue, has 256 KiB.
+    let located = regions.resolve(address, u32::try_from(len).unwrap_or(u32::MAX), need)?;
+    let inside = located.offset % 8;
+    let window = located.window.part(located.offset - inside, inside + len);
+    Ok(window.map(|window| (window, inside)))
+}
+
+/// Makes the ring of a queue that the driver has set up.
+fn ring<'b, W: Window>(
+    setup: &QueueSetup,
+    regions: &RegionTable<W>,
+    slots: &'b mut [DeviceSlot],
+    features: Features,
+) -> Result<Ring<'b, W>, (PeerFault, &'b mut [DeviceSlot])> {
+    let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
+    let [descriptors, driver, device] = setup.parts();
+    let make = || {
+        // The drivers of ours place descriptors and avail ring at multiples of 8.
+        let (Some((descriptors, 0)), Some((avail, 0)), Some((used, used_at))) = (
+            part(regions, descriptors, Rights::READ)?,
+            part(regions, driver, Rights::READ)?,
+            part(regions, device, Rights::WRITE)?,
+        ) else {
+            return Err(impossible);
+        };
+        // Our event word lies in the used ring, what we look at in the avail ring.
+        let split = setup.driver.is_board() && !setup.device.is_board();
+        let options = RingOptions {
+            size: setup.size,
+            in_order: features.has(IN_ORDER),
+            event_idx: features.has(EVENT_IDX),
+            sleep_flush: if split { SleepFlush::ReadBack } else { SleepFlush::LookFlushes },
+            // A host's doorbell is a posted write behind its ring writes.
+            publish_flush: false,
+        };
+        Ok((Parts { descriptors, avail, used, used_at }, options))
+    };
+    match make() {
+        Ok((parts, options)) if slots.len() >= usize::from(options.size.get()) => {
+            // Records are long enough, and `part` gave the parts their length.
+            Ring::new(parts, slots, options).map_err(|_| (impossible, [].as_mut_slice()))
+        }
+        Ok(_) => Err((impossible, slots)),
+        Err(fault) => Err((fault, slots)),
+    }
+}
