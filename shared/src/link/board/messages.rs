@@ -6,6 +6,7 @@ use crate::msg::body::{
     Response, ResultCode,
 };
 use crate::msg::codec::Frame;
+use crate::msg::device::DeviceEndpoint;
 use crate::msg::kind::Side;
 use crate::region::{REGION_GRANULE, Region, RegionError, Rights};
 use crate::window::Window;
@@ -87,7 +88,7 @@ impl<W: Window + Clone> BoardLink<W> {
                 {
                     ResultCode::Invalid
                 } else {
-                    match u16::try_from(device).ok().and_then(|number| model.device(number)) {
+                    match u16::try_from(device).ok().and_then(|number| there(model, number)) {
                         Some(device) => device.route(queue, doorbell, vector),
                         None => ResultCode::Unknown,
                     }
@@ -103,7 +104,7 @@ impl<W: Window + Clone> BoardLink<W> {
                     ResultCode::NotAllowed
                 },
             },
-            _ => match model.device(message.device).filter(|_| message.device < MAX_DEVICES) {
+            _ => match there(model, message.device) {
                 Some(device) => device.handle(request, &self.regions)?,
                 // All that a number without a device answers.
                 None if *request == Request::GetDeviceInfo => {
@@ -245,20 +246,14 @@ impl<W: Window + Clone> BoardLink<W> {
             if !self.channel.has_room()? {
                 return Ok(true);
             }
-            let event = model.device(device).and_then(|endpoint| endpoint.take_event());
+            let event = there(model, device).and_then(|endpoint| endpoint.take_event());
             if let Some(event) = event {
                 let (status, generation) = (event.status.bits(), event.generation);
                 let body = Event::Config { status, generation, offset: 0, data: Data::empty() };
                 self.send_event(device, body, next)?;
             }
-            let bit = 1_u64 << device;
-            for (set, state) in
-                [(self.pending.removed, DEVICE_REMOVED), (self.pending.ready, DEVICE_READY)]
-            {
-                if set & bit != 0 && self.send_event(0, Event::Device { device, state }, next)? {
-                    self.pending.removed &= !bit;
-                    self.pending.ready &= !bit;
-                }
+            if self.tell_device(device, model, next)? {
+                return Ok(true);
             }
         }
         if let Some(report) = self.pending.fault {
@@ -277,6 +272,35 @@ impl<W: Window + Clone> BoardLink<W> {
         Ok(waits)
     }
 
+    /// Tells that a device went, once it is drained, and that it came back.
+    /// `true`: there was no room.
+    fn tell_device(
+        &mut self,
+        number: u16,
+        model: &mut impl BoardModel<W>,
+        next: &mut LinkNext,
+    ) -> Result<bool, PeerFault> {
+        let bit = 1_u64.checked_shl(number.into()).unwrap_or(0);
+        if self.pending.removed & bit != 0 {
+            if !model.device(number).is_none_or(|device| device.drained()) {
+                return Ok(false);
+            }
+            let event = Event::Device { device: number, state: DEVICE_REMOVED };
+            if !self.send_event(0, event, next)? {
+                return Ok(true);
+            }
+            self.pending.removed &= !bit;
+        }
+        if self.pending.ready & bit != 0 {
+            let event = Event::Device { device: number, state: DEVICE_READY };
+            if !self.send_event(0, event, next)? {
+                return Ok(true);
+            }
+            self.pending.ready &= !bit;
+        }
+        Ok(false)
+    }
+
     fn send_event(
         &mut self,
         device: u16,
@@ -290,6 +314,14 @@ impl<W: Window + Clone> BoardLink<W> {
     }
 }
 
+/// The device with this number, if it is there for the host.
+fn there<W: Window, M: BoardModel<W>>(
+    model: &mut M,
+    number: u16,
+) -> Option<&mut dyn DeviceEndpoint<W>> {
+    if number < MAX_DEVICES && model.present(number) { model.device(number) } else { None }
+}
+
 /// The answer to GET_DEVICES; `None` for a question that is no multiple of 8.
 fn devices<W: Window>(first: u16, count: u16, model: &mut impl BoardModel<W>) -> Option<Response> {
     if !first.is_multiple_of(8) || !count.is_multiple_of(8) {
@@ -300,8 +332,8 @@ fn devices<W: Window>(first: u16, count: u16, model: &mut impl BoardModel<W>) ->
     for (byte, base) in bits.iter_mut().zip((u32::from(first)..).step_by(8)) {
         for bit in 0..8 {
             let number = u16::try_from(base + bit).ok().filter(|number| *number < MAX_DEVICES);
-            let there = number.is_some_and(|number| model.device(number).is_some());
-            *byte |= u8::from(there) << bit;
+            let listed = number.is_some_and(|number| there(model, number).is_some());
+            *byte |= u8::from(listed) << bit;
         }
     }
     let end = first.saturating_add(count);

@@ -67,8 +67,15 @@ pub trait BoardModel<W: Window> {
     /// engine is not drained yet (the host asks again).
     fn remove_region(&mut self, id: u8) -> bool;
 
-    /// The device with this number, if there is one; always the same one.
+    /// The device with this number, if there is one; always the same one. Also
+    /// while it is away: it is then reset as any other.
     fn device(&mut self, number: u16) -> Option<&mut dyn DeviceEndpoint<W>>;
+
+    /// Whether the device with this number is there for a host now. One that
+    /// comes and goes is announced with [`BoardLink::announce`] as well.
+    fn present(&self, _number: u16) -> bool {
+        true
+    }
 
     /// The host asks for a reboot of the board. Whether it will happen, after
     /// the answer has gone out.
@@ -143,9 +150,9 @@ enum End {
 /// What waits to be told to the host.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pending {
-    /// Devices that came, and that went, by number.
-    ready: u64,
+    /// Devices that went, and that came after that, by number.
     removed: u64,
+    ready: u64,
     fault: Option<FaultReport>,
     faults: u32,
 }
@@ -440,15 +447,25 @@ impl<W: Window + Clone> BoardLink<W> {
         self.pending.faults = self.pending.faults.saturating_add(1);
     }
 
-    /// Tells the host that device `number` came (`ready`) or went.
-    pub const fn announce(&mut self, number: u16, ready: bool) {
-        if number < MAX_DEVICES {
-            let bit = 1 << number;
-            (self.pending.ready, self.pending.removed) = if ready {
-                (self.pending.ready | bit, self.pending.removed & !bit)
-            } else {
-                (self.pending.ready & !bit, self.pending.removed | bit)
-            };
+    /// Tells the host that device `number` came (`ready`) or went; call it
+    /// when [`BoardModel::present`] has changed. A device that went is reset at
+    /// once, and the host is told when it is drained: with the message it may
+    /// reuse rings and buffers. What waits to be told is kept for each device
+    /// until there is room: that it went, and behind that whether it is back.
+    pub fn announce(&mut self, number: u16, ready: bool, model: &mut impl BoardModel<W>) {
+        if number >= MAX_DEVICES {
+            return;
+        }
+        let bit = 1 << number;
+        if ready {
+            self.pending.ready |= bit;
+        } else {
+            self.pending.ready &= !bit;
+            self.pending.removed |= bit;
+            if let Some(device) = model.device(number) {
+                device.begin_reset();
+                let _ = device.drained();
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::window::Window;
 use crate::window::testing::TestWindow;
 
 /// The host's end of the channel, played by the test, in a session that runs.
-fn played() -> (Rig, Channel<TestWindow>) {
+pub(super) fn played() -> (Rig, Channel<TestWindow>) {
     let mut rig = Rig::new();
     rig.bar.poke(0x3004, 1);
     rig.bar.poke(0x3008, 77);
@@ -29,7 +29,11 @@ fn played() -> (Rig, Channel<TestWindow>) {
     (rig, channel)
 }
 
-fn ask(rig: &mut Rig, channel: &mut Channel<TestWindow>, message: &Message) -> Option<Response> {
+pub(super) fn ask(
+    rig: &mut Rig,
+    channel: &mut Channel<TestWindow>,
+    message: &Message,
+) -> Option<Response> {
     assert!(channel.send(&message.encode()).unwrap());
     rig.now += 1;
     rig.poll_board();
@@ -43,11 +47,11 @@ fn ask(rig: &mut Rig, channel: &mut Channel<TestWindow>, message: &Message) -> O
     }
 }
 
-fn bus(request: Request) -> Message {
+pub(super) fn bus(request: Request) -> Message {
     Message { device: 0, token: 1, body: Body::Request(request) }
 }
 
-fn attach(rig: &mut Rig, channel: &mut Channel<TestWindow>) {
+pub(super) fn attach(rig: &mut Rig, channel: &mut Channel<TestWindow>) {
     let answer = ask(rig, channel, &bus(Request::Attach { version: 1, boot: 77, session: 4242 }));
     let ok = Response::Attach { result: ResultCode::Ok, version: 1, boot: 77, session: 4242 };
     assert_eq!(answer, Some(ok));

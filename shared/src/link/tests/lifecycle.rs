@@ -258,7 +258,7 @@ fn events_reach_the_host() {
     rig.attach().unwrap();
     rig.board.device.model_mut().config[0] = 9;
     rig.board.device.config_changed();
-    rig.link.announce(7, true);
+    rig.announce(7, true);
     let fault = crate::fault::PeerFault::UsedId { id: 1 };
     rig.link.report_fault(FaultReport { device: 3, queue: 1, fault });
     rig.link.report_fault(FaultReport { device: 3, queue: 1, fault });

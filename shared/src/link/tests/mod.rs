@@ -1,5 +1,6 @@
 mod control;
 mod hostile;
 mod lifecycle;
+mod presence;
 mod refused;
 mod rig;

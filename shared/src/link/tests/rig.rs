@@ -141,6 +141,9 @@ pub(super) struct FakeBoard {
     pub(super) removed: Vec<u8>,
     pub(super) refuse_region: Option<ResultCode>,
     pub(super) reset_asked: bool,
+    pub(super) grants_reset: bool,
+    /// Devices that are away, one bit each.
+    pub(super) away: u64,
 }
 
 impl BoardModel<TestWindow> for FakeBoard {
@@ -173,9 +176,12 @@ impl BoardModel<TestWindow> for FakeBoard {
             _ => None,
         }
     }
+    fn present(&self, number: u16) -> bool {
+        self.away.checked_shr(number.into()).unwrap_or(0) & 1 == 0
+    }
     fn board_reset(&mut self) -> bool {
         self.reset_asked = true;
-        true
+        self.grants_reset
     }
 }
 
@@ -234,6 +240,8 @@ impl Rig {
             removed: Vec::new(),
             refuse_region: None,
             reset_asked: false,
+            grants_reset: true,
+            away: 0,
         };
         let host = HostLink::new(bar.clone(), options(1000));
         Self {
@@ -271,6 +279,13 @@ impl Rig {
         self.link.publish(Epoch::new(boot).unwrap(), self.now);
         self.board.device = device();
         self.seen_tail = 0;
+    }
+
+    /// A device comes or goes.
+    pub(super) fn announce(&mut self, number: u16, ready: bool) {
+        let bit = 1_u64.checked_shl(number.into()).unwrap_or(0);
+        self.board.away = if ready { self.board.away & !bit } else { self.board.away | bit };
+        self.link.announce(number, ready, &mut self.board);
     }
 
     pub(super) fn poll_board(&mut self) -> LinkNext {
