@@ -71,6 +71,8 @@ pub enum BusError {
         /// Which limit.
         reason: &'static str,
     },
+    /// Nobody answers where the card was: its vendor ID reads all ones.
+    Gone,
     /// Only the simulator's instrument mode can do this.
     NotInstrument {
         /// What was asked for.
@@ -122,6 +124,10 @@ impl fmt::Display for BusError {
             Self::OutboundLimit { address, len, reason } => {
                 write!(f, "the board cannot reach {len} bytes at {address:?}: {reason}")
             }
+            Self::Gone => f.write_str(
+                "no card answers (its vendor ID reads all ones): it was pulled out or has no \
+                 power; put it back",
+            ),
             Self::NotInstrument { what } => {
                 write!(f, "{what} needs the simulated bus in instrument mode")
             }

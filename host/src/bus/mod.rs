@@ -81,7 +81,8 @@ pub trait Bus {
     /// another boot epoch.
     ///
     /// # Errors
-    /// The backend's own reason.
+    /// [`BusError::Gone`] where no card answers any more (its vendor ID reads
+    /// all ones), or the backend's own reason.
     fn reset(&mut self) -> Result<(), BusError>;
 }
 

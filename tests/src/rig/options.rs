@@ -52,8 +52,7 @@ pub enum EngineKind {
     Dma,
 }
 
-/// Host memory that may be shared: all of it is asked for to see that a
-/// session has left none behind.
+/// Host memory that may be shared.
 const HOST_LIMIT: u64 = 64 << 20;
 
 impl RigOptions {

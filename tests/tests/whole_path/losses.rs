@@ -5,6 +5,7 @@ use board::device::net::Echo;
 use board::trace::Event;
 use host::bridge::BridgeError;
 use host::bus::sim::{Access, AccessKind, Fault, Initiator, Plane, Profile};
+use host::bus::{Bus, BusError};
 use host::session::{Layout, SessionError};
 use shared::fault::PeerFault;
 use shared::link::{AttachStep, LinkLoss, Reason, Refusal};
@@ -91,6 +92,47 @@ fn a_board_that_goes_away_at_any_access() {
             rig.attach().unwrap();
             rig.port = QueuePort::default();
             echo(&mut rig, 20, Sizes::ETHERNET);
+            rig.detach().unwrap();
+            rig.assert_clean();
+        }
+    }
+}
+
+/// A card that is pulled out while frames move, and put back: while it is away
+/// nobody answers, not even a reset; then it boots and carries frames again.
+#[test]
+fn a_board_that_is_pulled_out_and_put_back() {
+    let instruments = PROFILES.map(|profile| RigOptions::instrument(6, profile));
+    for options in instruments.into_iter().chain([RigOptions::counted()]) {
+        for layout in LAYOUTS {
+            let mut rig = Rig::echo(options.layout(layout));
+            rig.attach().unwrap();
+            for epoch in 1..4 {
+                echo(&mut rig, 100, Sizes::ETHERNET);
+                for _ in 0..20 {
+                    rig.port.send(&NetHeader::default(), &[0x55; 100]);
+                }
+                rig.bus.unplug_board();
+                rig.run_until(1_000_000, |_| false).expect_err("the session ends");
+                rig.host.pair = None;
+                rig.host.session.abandon();
+                assert_eq!(rig.bus.shared_bytes(), 0);
+                assert!(matches!(rig.bus.host().reset(), Err(BusError::Gone)));
+                rig.next_session().unwrap();
+                let refused = rig.attach().unwrap_err();
+                let lost = Reason::Lost(LinkLoss::AllOnes);
+                assert!(
+                    ended_with(&RigError::Session(refused), AttachStep::ReadBlock, lost),
+                    "{layout}"
+                );
+
+                rig.bus.replug_board();
+                rig.reboot(Echo::verbatim(), epoch);
+                rig.port = QueuePort::default();
+                rig.next_session().unwrap();
+                rig.attach().unwrap();
+            }
+            echo(&mut rig, 100, Sizes::ETHERNET);
             rig.detach().unwrap();
             rig.assert_clean();
         }

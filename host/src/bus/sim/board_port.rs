@@ -149,10 +149,10 @@ impl SimBoardPort {
         }
     }
 
-    /// Whether the host has reset the board since the last time. The board
+    /// Whether the board has been reset or plugged in since the last time. It
     /// then starts over; until it has asked, nothing of it gets out.
     #[must_use]
     pub fn take_reset(&self) -> bool {
-        self.core.board.in_reset.swap(false, Ordering::Relaxed)
+        self.core.board.take_reset()
     }
 }

@@ -1,36 +1,18 @@
 //! What both faces of a simulated bus share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::region::Rights;
 
 use super::access::Plane;
 use super::counted::Signals;
-use super::machine::Machine;
+use super::machine::{Machine, Reset};
 use super::memory::{Directory, Memory};
 use super::meter::Meter;
 use super::options::SimOptions;
-
-/// Whether the board is there.
-#[derive(Debug, Default)]
-pub(super) struct BoardState {
-    /// It answers nothing and sends nothing.
-    pub(super) dead: AtomicBool,
-    /// It was reset and has not come back up yet: it sends nothing.
-    pub(super) in_reset: AtomicBool,
-}
-
-impl BoardState {
-    pub(super) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_silent(&self) -> bool {
-        self.is_dead() || self.in_reset.load(Ordering::Relaxed)
-    }
-}
+use super::presence::Presence;
 
 /// The mode's own part.
 pub(super) enum Engine {
@@ -43,7 +25,7 @@ pub(super) struct Core {
     pub(super) bar: Arc<Memory>,
     pub(super) directory: Mutex<Directory>,
     pub(super) outbound_open: AtomicU16,
-    pub(super) board: Arc<BoardState>,
+    pub(super) board: Arc<Presence>,
     pub(super) meter: Arc<Meter>,
     pub(super) engine: Engine,
     /// Which doorbell and vector belong to one direction's queue.
@@ -74,22 +56,19 @@ impl Core {
 
     /// Whether a remote access gets through to `memory` right now.
     pub(super) fn reaches(&self, memory: &Memory, right: Rights) -> bool {
-        reaches(&self.board, &self.meter, memory, right)
+        self.board.reaches(&self.meter, memory, right)
     }
-}
 
-/// As [`Core::reaches`]; what the IOMMU refuses is counted.
-pub(super) fn reaches(board: &BoardState, meter: &Meter, memory: &Memory, right: Rights) -> bool {
-    use super::access::Side;
-    match memory.home {
-        Side::Board => !board.is_dead(),
-        Side::Host if board.is_silent() => false,
-        Side::Host => {
-            let allowed = memory.is_live() && memory.rights.contains(right);
-            if !allowed {
-                meter.iommu_fault();
+    /// The board starts over: by the host, or by itself. What it has under way
+    /// is lost, and it sends nothing until it has noticed.
+    pub(super) fn start_over(&self, by: Reset) {
+        self.board.reset();
+        match &self.engine {
+            Engine::Instrument(machine) => lock(machine).reset(by),
+            Engine::Counted(signals) => {
+                signals.forget_doorbells();
+                signals.wake();
             }
-            allowed
         }
     }
 }

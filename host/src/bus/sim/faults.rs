@@ -24,6 +24,9 @@ pub enum Fault {
     /// The board dies before this access, until
     /// [`SimBus::revive_board`](super::SimBus::revive_board).
     KillBoard,
+    /// The card is pulled out before this access, until
+    /// [`SimBus::replug_board`](super::SimBus::replug_board).
+    UnplugBoard,
 }
 
 /// Decides, at every access, whether it goes wrong. It runs while the bus is

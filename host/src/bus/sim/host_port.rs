@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
@@ -10,6 +10,7 @@ use shared::region::Rights;
 
 use super::access::{Initiator, Side};
 use super::core::{Core, Engine, lock};
+use super::machine::Reset;
 use super::memory::Memory;
 use super::window::SimWindow;
 use crate::bus::{Bus, BusError, HostMemory, Latch, Ring};
@@ -141,14 +142,10 @@ impl Bus for SimHostPort {
     /// [`SimBoardPort::take_reset`](super::SimBoardPort::take_reset) and sends
     /// nothing before that.
     fn reset(&mut self) -> Result<(), BusError> {
-        self.core.board.in_reset.store(true, Ordering::Relaxed);
-        match &self.core.engine {
-            Engine::Instrument(machine) => lock(machine).reset(),
-            Engine::Counted(signals) => {
-                signals.forget_doorbells();
-                signals.wake();
-            }
+        if self.core.board.is_unplugged() {
+            return Err(BusError::Gone);
         }
+        self.core.start_over(Reset::Bus);
         Ok(())
     }
 }

@@ -8,9 +8,13 @@ use memmap2::MmapRaw;
 use shared::address::BusAddress;
 use shared::raw::RamWindow;
 use shared::region::{MAX_REGIONS, Rights};
-use shared::window::fits;
+use shared::window::{Window, fits};
 
 use super::access::{Plane, Side};
+
+pub(super) fn usize_of(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
 
 /// One memory: BAR 0, or a shared region. Its bytes lie in `ram` (counted
 /// mode) or in the machine, under `id` (instrument mode).
@@ -39,6 +43,16 @@ impl Memory {
         let labels = self.labels.get().map_or(&[][..], Vec::as_slice);
         let label = labels.iter().find(|(range, _)| range.contains(&offset));
         label.map_or(Plane::Data, |(_, plane)| *plane)
+    }
+
+    /// Zeroes it, where the bytes lie here.
+    pub(super) fn wipe(&self) {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let Some(ram) = &self.ram else { return };
+        for offset in (0..self.len).step_by(ZEROS.len()) {
+            let len = usize_of(self.len - offset).min(ZEROS.len());
+            ram.write(offset, &ZEROS[..len]);
+        }
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -32,13 +32,14 @@ mod machine;
 mod memory;
 mod meter;
 mod options;
+mod presence;
 mod schedule;
 #[cfg(test)]
 mod tests;
 mod window;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use shared::link::DoorbellDescription;
@@ -53,13 +54,14 @@ pub use options::{BrokenOrder, Instrument, Mode, OutboundLimits, SimOptions};
 pub use schedule::Profile;
 pub use window::SimWindow;
 
-use self::core::{BoardState, Core, Engine, lock};
+use self::core::{Core, Engine, lock};
 use super::{BusError, Stretch};
 use crate::raw::SharedMemory;
 use counted::Signals;
-use machine::Machine;
+use machine::{Machine, Reset};
 use memory::{Directory, Memory};
 use meter::Meter;
+use presence::Presence;
 
 /// What belongs to one direction's queue.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +92,7 @@ impl SimBus {
             ..options
         };
         let len = options.bar_len;
-        let board = Arc::new(BoardState::default());
+        let board = Arc::new(Presence::default());
         let meter = Arc::new(Meter::new(options.bar_32_bit));
         let bytes = usize::try_from(len).map_err(|_| too_long())?;
         let bar = |id, ram| {
@@ -240,12 +242,42 @@ impl SimBus {
     /// From here on the board answers all ones and sends nothing. What it had
     /// on the bus before still arrives.
     pub fn kill_board(&self) {
-        self.core.board.dead.store(true, Ordering::Relaxed);
+        self.core.board.die();
     }
 
     /// The board answers again, its memory as it was.
     pub fn revive_board(&self) {
-        self.core.board.dead.store(false, Ordering::Relaxed);
+        self.core.board.revive();
+    }
+
+    /// The card is pulled out: as [`kill_board`](Self::kill_board), and the
+    /// host's [`reset`](super::Bus::reset) finds no card either.
+    pub fn unplug_board(&self) {
+        self.core.board.unplug();
+    }
+
+    /// The card is back, without what its memory held. The board finds a reset
+    /// ([`SimBoardPort::take_reset`]) and is silent before it has.
+    pub fn replug_board(&self) {
+        let bar = &self.core.bar;
+        match &self.core.engine {
+            Engine::Instrument(machine) => lock(machine).wipe(bar.id),
+            Engine::Counted(_) => bar.wipe(),
+        }
+        self.core.start_over(Reset::Bus);
+        self.core.board.revive();
+    }
+
+    /// The board starts over by itself: a watchdog, a crash. What it has sent
+    /// still arrives. It finds a reset and is silent before it has.
+    pub fn reboot_board(&self) {
+        self.core.start_over(Reset::Board);
+    }
+
+    /// How much host memory the board can reach right now, in bytes.
+    #[must_use]
+    pub fn shared_bytes(&self) -> u64 {
+        self.core.directory().shared_bytes()
     }
 }
 

@@ -12,7 +12,7 @@ use shared::window::{Barrier, Window, Word, fits};
 use super::access::{Initiator, Side};
 use super::core::{Core, Engine, lock};
 use super::machine::{Machine, Target};
-use super::memory::Memory;
+use super::memory::{Memory, usize_of};
 use super::meter::Metered;
 use crate::bus::KernelMemory;
 use crate::raw::KernelRange;
@@ -145,10 +145,6 @@ impl SimWindow {
     fn gets_through(&self, right: Rights) -> bool {
         !self.is_remote() || self.core.reaches(&self.memory, right)
     }
-}
-
-pub(super) fn usize_of(len: u64) -> usize {
-    usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 impl Window for SimWindow {

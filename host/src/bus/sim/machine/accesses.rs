@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Cargo, Data, Fault, Held, Machine, Range};
 use crate::bus::sim::access::{Access, AccessKind, Initiator, Plane, Side};
-use crate::bus::sim::memory::Memory;
-use crate::bus::sim::window::usize_of;
+use crate::bus::sim::memory::{Memory, usize_of};
 
 /// Where an access goes. Windows have checked that it fits.
 #[derive(Clone, Copy)]

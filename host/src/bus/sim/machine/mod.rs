@@ -13,17 +13,16 @@ mod stale;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use shared::region::Rights;
 use shared::window::Barrier;
 
 use super::access::{Access, Initiator, Side};
-use super::core::{BoardState, reaches};
 use super::faults::{Fault, FaultHook};
 use super::memory::Memory;
 use super::meter::Meter;
 use super::options::Instrument;
+use super::presence::Presence;
 use super::schedule::Schedule;
 pub(super) use accesses::Target;
 
@@ -38,6 +37,15 @@ struct Place {
     bytes: Box<[u8]>,
     /// `None`: taken away from the board, and no window of it is left.
     memory: Option<Arc<Memory>>,
+}
+
+/// Who makes the board start over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reset {
+    /// The host, by way of the bus.
+    Bus,
+    /// The board: what it has sent is sent.
+    Board,
 }
 
 /// What a fault holds back, and until which step.
@@ -61,7 +69,7 @@ pub(super) struct Machine {
     pool: Pool,
     schedule: Schedule,
     settings: Instrument,
-    board: Arc<BoardState>,
+    board: Arc<Presence>,
     meter: Arc<Meter>,
     hook: Option<Box<dyn FaultHook>>,
     /// Accesses made, for hooks.
@@ -73,7 +81,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(settings: Instrument, board: Arc<BoardState>, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(settings: Instrument, board: Arc<Presence>, meter: Arc<Meter>) -> Self {
         Self {
             places: Vec::new(),
             buffers: Default::default(),
@@ -272,7 +280,8 @@ impl Machine {
         let hook = self.hook.as_mut()?;
         match hook.access(&access)? {
             Fault::Stall(ns) => self.meter.stalled(access.initiator, access.plane, ns),
-            Fault::KillBoard => self.board.dead.store(true, Ordering::Relaxed),
+            Fault::KillBoard => self.board.die(),
+            Fault::UnplugBoard => self.board.unplug(),
             fault => return Some(fault),
         }
         None
@@ -280,7 +289,7 @@ impl Machine {
 
     /// Whether a remote load gets an answer.
     fn answers(&self, memory: &Memory) -> bool {
-        reaches(&self.board, &self.meter, memory, Rights::READ)
+        self.board.reaches(&self.meter, memory, Rights::READ)
     }
 
     pub(super) fn run(&mut self, steps: u64) {
@@ -310,16 +319,27 @@ impl Machine {
         }
     }
 
-    /// The board starts over: what is on the bus and in its buffers is lost.
-    pub(super) fn reset(&mut self) {
+    /// The board starts over: what is in its buffers is lost and, where the
+    /// bus was reset too, what is on the bus.
+    pub(super) fn reset(&mut self, by: Reset) {
         for who in [Initiator::BoardCpu, Initiator::BoardDma] {
             self.buffers[who.index()].clear();
         }
-        self.posted.iter_mut().for_each(VecDeque::clear);
-        self.interrupts.clear();
-        self.held.clear();
+        self.posted[Side::Board.index()].clear();
+        if by == Reset::Bus {
+            self.posted[Side::Host.index()].clear();
+            self.interrupts.clear();
+            self.held.clear();
+        }
         self.past[Side::Board.index()].clear(&mut self.pool);
         self.rung = 0;
+    }
+
+    /// The memory `id` loses what it held.
+    pub(super) fn wipe(&mut self, id: usize) {
+        if let Some(place) = self.places.get_mut(id) {
+            place.bytes.fill(0);
+        }
     }
 
     pub(super) fn set_hook(&mut self, hook: Option<Box<dyn FaultHook>>) {

@@ -7,6 +7,7 @@ mod faults;
 mod litmus;
 mod memory;
 mod ports;
+mod presence;
 mod rings;
 mod speed;
 
