@@ -59,9 +59,10 @@ pub const NAMES: [(u64, &str); 13] = [
 
 /// virtio-net's bits by their names in VirtIO 1.3 §5.1.3, those of
 /// [`super::net::feature`].
-pub const NET_NAMES: [(u64, &str); 16] = [
+pub const NET_NAMES: [(u64, &str); 23] = [
     (net::CSUM, "CSUM"),
     (net::GUEST_CSUM, "GUEST_CSUM"),
+    (net::CTRL_GUEST_OFFLOADS, "CTRL_GUEST_OFFLOADS"),
     (net::MTU, "MTU"),
     (net::MAC, "MAC"),
     (net::GUEST_TSO4, "GUEST_TSO4"),
@@ -73,6 +74,12 @@ pub const NET_NAMES: [(u64, &str); 16] = [
     (net::MRG_RXBUF, "MRG_RXBUF"),
     (net::STATUS, "STATUS"),
     (net::CTRL_VQ, "CTRL_VQ"),
+    (net::CTRL_RX, "CTRL_RX"),
+    (net::CTRL_VLAN, "CTRL_VLAN"),
+    (net::CTRL_RX_EXTRA, "CTRL_RX_EXTRA"),
+    (net::GUEST_ANNOUNCE, "GUEST_ANNOUNCE"),
+    (net::CTRL_MAC_ADDR, "CTRL_MAC_ADDR"),
+    (net::NOTF_COAL, "NOTF_COAL"),
     (net::GUEST_USO4, "GUEST_USO4"),
     (net::GUEST_USO6, "GUEST_USO6"),
     (net::HOST_USO, "HOST_USO"),
@@ -80,7 +87,7 @@ pub const NET_NAMES: [(u64, &str); 16] = [
 
 /// virtio-net's requirements (VirtIO 1.3 §5.1.3.1): a bit, and those of which
 /// at least one must come with it.
-const NET_REQUIREMENTS: [(u64, u64); 9] = [
+const NET_REQUIREMENTS: [(u64, u64); 14] = [
     (net::GUEST_TSO4, net::GUEST_CSUM),
     (net::GUEST_TSO6, net::GUEST_CSUM),
     (net::GUEST_ECN, net::GUEST_TSO4 | net::GUEST_TSO6),
@@ -90,6 +97,11 @@ const NET_REQUIREMENTS: [(u64, u64); 9] = [
     (net::HOST_TSO6, net::CSUM),
     (net::HOST_ECN, net::HOST_TSO4 | net::HOST_TSO6),
     (net::HOST_USO, net::CSUM),
+    (net::CTRL_RX, net::CTRL_VQ),
+    (net::CTRL_VLAN, net::CTRL_VQ),
+    (net::GUEST_ANNOUNCE, net::CTRL_VQ),
+    (net::CTRL_MAC_ADDR, net::CTRL_VQ),
+    (net::NOTF_COAL, net::CTRL_VQ),
 ];
 
 impl Features {

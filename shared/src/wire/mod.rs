@@ -11,6 +11,7 @@ pub mod features;
 mod le;
 pub mod msg;
 pub mod net;
+pub mod net_control;
 pub mod status;
 pub mod virtq;
 

@@ -14,6 +14,8 @@ pub mod feature {
     pub const CSUM: u64 = 1 << 0;
     /// The driver takes frames with a partial checksum.
     pub const GUEST_CSUM: u64 = 1 << 1;
+    /// The driver switches its own offloads on and off while it runs.
+    pub const CTRL_GUEST_OFFLOADS: u64 = 1 << 2;
     /// `mtu` is valid.
     pub const MTU: u64 = 1 << 3;
     /// `mac` is valid.
@@ -36,6 +38,18 @@ pub mod feature {
     pub const STATUS: u64 = 1 << 16;
     /// There is a control queue.
     pub const CTRL_VQ: u64 = 1 << 17;
+    /// The driver says which frames it wants, by kind and by address.
+    pub const CTRL_RX: u64 = 1 << 18;
+    /// The driver says which VLANs it wants.
+    pub const CTRL_VLAN: u64 = 1 << 19;
+    /// More kinds of frames that the driver may want or not.
+    pub const CTRL_RX_EXTRA: u64 = 1 << 20;
+    /// The device may ask the driver to announce itself to the network.
+    pub const GUEST_ANNOUNCE: u64 = 1 << 21;
+    /// The driver may change its MAC address.
+    pub const CTRL_MAC_ADDR: u64 = 1 << 23;
+    /// The driver says how long interrupts may be put off.
+    pub const NOTF_COAL: u64 = 1 << 53;
     /// The driver takes unsegmented UDP over IPv4.
     pub const GUEST_USO4: u64 = 1 << 54;
     /// The driver takes unsegmented UDP over IPv6.
@@ -61,12 +75,20 @@ pub const CONFIG_LEN: usize = offset_of!(ConfigLayout, speed);
 /// `status`: the link is up (VirtIO 1.3 §5.1.4.1).
 pub const STATUS_LINK_UP: u16 = 1;
 
+/// `status`: the driver is asked to announce itself to the network, and to
+/// acknowledge that on the control queue (VirtIO 1.3 §5.1.6.5.4).
+pub const STATUS_ANNOUNCE: u16 = 2;
+
+/// Range of `mtu`: what IPv4 needs at least (VirtIO 1.3 §5.1.4.1), and what
+/// fits a frame that a network interface can have.
+pub const MTU_RANGE: core::ops::RangeInclusive<u16> = 68..=65_521;
+
 /// The configuration space's content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NetConfig {
     /// The driver's own MAC address.
     pub mac: [u8; 6],
-    /// [`STATUS_LINK_UP`] or 0.
+    /// [`STATUS_LINK_UP`] and [`STATUS_ANNOUNCE`], or neither.
     pub status: u16,
     /// Queue pairs; 1 without multi-queue.
     pub max_virtqueue_pairs: u16,
@@ -197,6 +219,7 @@ mod tests {
         for (ours, theirs) in [
             (feature::CSUM, F::CSUM),
             (feature::GUEST_CSUM, F::GUEST_CSUM),
+            (feature::CTRL_GUEST_OFFLOADS, F::CTRL_GUEST_OFFLOADS),
             (feature::MTU, F::MTU),
             (feature::MAC, F::MAC),
             (feature::GUEST_TSO4, F::GUEST_TSO4),
@@ -208,6 +231,12 @@ mod tests {
             (feature::MRG_RXBUF, F::MRG_RXBUF),
             (feature::STATUS, F::STATUS),
             (feature::CTRL_VQ, F::CTRL_VQ),
+            (feature::CTRL_RX, F::CTRL_RX),
+            (feature::CTRL_VLAN, F::CTRL_VLAN),
+            (feature::CTRL_RX_EXTRA, F::CTRL_RX_EXTRA),
+            (feature::GUEST_ANNOUNCE, F::GUEST_ANNOUNCE),
+            (feature::CTRL_MAC_ADDR, F::CTRL_MAC_ADDR),
+            (feature::NOTF_COAL, F::NOTF_COAL),
             (feature::GUEST_USO4, F::GUEST_USO4),
             (feature::GUEST_USO6, F::GUEST_USO6),
             (feature::HOST_USO, F::HOST_USO),
@@ -242,6 +271,7 @@ mod tests {
             assert_eq!(ours, u8::from(theirs));
         }
         assert_eq!(STATUS_LINK_UP, S::LINK_UP.bits().to_ne());
+        assert_eq!(STATUS_ANNOUNCE, S::ANNOUNCE.bits().to_ne());
     }
 
     #[test]
