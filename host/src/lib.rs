@@ -10,13 +10,14 @@
 //! 6. [`pool`]: how much memory may be locked for a board.
 //! 7. `raw`: all unsafe code.
 //!
-//! Beside them, [`signals`]: how a program is asked to end, and [`slow_queue`]:
-//! a queue that carries no frames.
+//! Beside them, [`config`]: what an operator decides; [`signals`]: how a program
+//! is asked to end; [`slow_queue`]: a queue that carries no frames.
 //!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
 pub mod bridge;
 pub mod bus;
+pub mod config;
 pub mod daemon;
 mod limit;
 pub mod namespace;
