@@ -26,6 +26,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use error::{Attempt, NetlinkCause, NetlinkError};
@@ -154,9 +155,49 @@ impl Netlink {
         prefix: u8,
     ) -> Result<(), NetlinkError> {
         let attempt = Attempt::Address(address, prefix);
-        let index = self.link(name)?.index;
+        let mut message = self.address_message(name, address, prefix)?;
+        if address.is_ipv6() {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        self.ask(RouteNetlinkMessage::NewAddress(message), flags)
+            .map_err(|cause| failed(name, &attempt, cause))?;
+        Ok(())
+    }
+
+    /// Removes an address from `name`; nothing is wrong if it is not there.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn remove_address(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), NetlinkError> {
+        let attempt = Attempt::RemoveAddress(address, prefix);
+        let message = self.address_message(name, address, prefix)?;
+        match self.ask(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK) {
+            Ok(_) => Ok(()),
+            Err(NetlinkCause::System(error))
+                if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) =>
+            {
+                Ok(())
+            }
+            Err(cause) => Err(failed(name, &attempt, cause)),
+        }
+    }
+
+    /// What names an address of `name` in a request.
+    fn address_message(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<AddressMessage, NetlinkError> {
         let mut message = AddressMessage::default();
-        message.header.index = index;
+        message.header.index = self.link(name)?.index;
         message.header.prefix_len = prefix;
         message.header.scope = AddressScope::Universe;
         message.header.family = match address {
@@ -166,14 +207,8 @@ impl Netlink {
         message.attributes = vec![AddressAttribute::Address(address)];
         if address.is_ipv4() {
             message.attributes.push(AddressAttribute::Local(address));
-        } else {
-            message.header.flags = AddressHeaderFlags::Nodad;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
-        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.ask(RouteNetlinkMessage::NewAddress(message), flags)
-            .map_err(|cause| failed(name, &attempt, cause))?;
-        Ok(())
+        Ok(message)
     }
 
     /// Deletes interface `name`.

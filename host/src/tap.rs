@@ -118,6 +118,25 @@ impl Tap {
         Ok(queue)
     }
 
+    /// The same queue of the same interface once more. The interface lives as
+    /// long as one of them.
+    ///
+    /// # Errors
+    /// No file descriptor left.
+    pub fn try_clone(&self) -> Result<Self, TapError> {
+        let file = self.file.try_clone().map_err(|error| TapError::System {
+            what: "cannot duplicate the tap's file descriptor",
+            error,
+        })?;
+        Ok(Self {
+            file,
+            name: self.name.clone(),
+            bounce: vec![0; BOUNCE_LEN].into_boxed_slice(),
+            counters: TapCounters::default(),
+            ..*self
+        })
+    }
+
     fn set_up(file: File, name: String, flags: libc::c_int) -> Result<Self, TapError> {
         let header = libc::c_int::try_from(HEADER_LEN).unwrap_or(libc::c_int::MAX);
         tun::set_header_len(file.as_fd(), header)

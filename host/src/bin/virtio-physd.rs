@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
-use virtio_phys_host::daemon::{BoardOptions, InterfaceOptions, Starting};
+use virtio_phys_host::daemon::{Board, BoardOptions, InterfaceOptions, WorkerOptions};
 use virtio_phys_host::session::{FeatureMask, Layout, SessionConfig};
 use virtio_phys_host::signals::EndSignals;
 
@@ -91,10 +91,11 @@ fn run(arguments: Arguments) -> Result<()> {
     let bus = SimBus::new(SimOptions::counted())?;
     let layout = if arguments.bar_only { Layout::BarOnly } else { Layout::Split };
     let options = BoardOptions {
+        name: "board".to_owned(),
         interface: InterfaceOptions {
-            name: arguments.interface,
             mtu: arguments.mtu,
             addresses: arguments.addresses,
+            ..InterfaceOptions::new(&arguments.interface)
         },
         session: SessionConfig {
             layout,
@@ -102,20 +103,15 @@ fn run(arguments: Arguments) -> Result<()> {
             feature_mask: arguments.features.0,
             ..SessionConfig::default()
         },
+        worker: WorkerOptions::default(),
     };
-    let starting = Starting::begin(bus.host(), options)?;
-    log::info!("{}: looking for a board", starting.interface());
-    if let Some(signal) = wait(&signals, starting.settled())? {
-        log::info!("{}: ended by {signal} before there was a board", starting.interface());
-        return Ok(());
+    let board = Board::start(bus.host(), options)?;
+    let interface = board.status().interface;
+    log::info!("{interface}: looking for a board");
+    if let Some(signal) = wait(&signals, board.ended())? {
+        log::info!("{interface}: ended by {signal}");
     }
-    let running = starting.finish()?;
-    let terms = running.terms();
-    log::info!("{}: board {} is up: {}", running.interface(), terms.board.name, terms.features);
-    if let Some(signal) = wait(&signals, running.ended())? {
-        log::info!("{}: ended by {signal}", running.interface());
-    }
-    running.stop()?;
+    board.stop()?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What the bridge counts. One writer (the worker); readers take a copy.
 
+use std::ops::Add;
+
 /// Counters of frames on their way to the board.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ToBoardCounters {
@@ -51,4 +53,48 @@ pub struct BridgeCounters {
     pub to_board: ToBoardCounters,
     /// Towards the host.
     pub to_host: ToHostCounters,
+}
+
+impl Add for ToBoardCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            frames: self.frames + other.frames,
+            bytes: self.bytes + other.bytes,
+            pushed: self.pushed + other.pushed,
+            pulled: self.pulled + other.pulled,
+            dropped: self.dropped + other.dropped,
+            doorbells: self.doorbells + other.doorbells,
+            sleep_flushes: self.sleep_flushes + other.sleep_flushes,
+            ring_full: self.ring_full + other.ring_full,
+        }
+    }
+}
+
+impl Add for ToHostCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            frames: self.frames + other.frames,
+            bytes: self.bytes + other.bytes,
+            refused: self.refused + other.refused,
+            dropped: self.dropped + other.dropped,
+            doorbells: self.doorbells + other.doorbells,
+            sleep_flushes: self.sleep_flushes + other.sleep_flushes,
+            bounced: self.bounced + other.bounced,
+            empty_wakeups: self.empty_wakeups + other.empty_wakeups,
+            completion_polled: self.completion_polled + other.completion_polled,
+        }
+    }
+}
+
+/// One session's and another's.
+impl Add for BridgeCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { to_board: self.to_board + other.to_board, to_host: self.to_host + other.to_host }
+    }
 }

@@ -1,165 +1,241 @@
-//! The control thread: walks the session, starts and ends the worker.
+//! The control thread: walks the sessions, starts and ends the worker.
 
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use shared::link::Epoch;
+use shared::wire::features::Features;
 use shared::wire::net::feature;
 
 use super::error::DaemonError;
 use super::interface::Interface;
-use super::worker::{self, AskAtEnd, PublishedCounters, Stop};
-use crate::bridge::BridgeError;
+use super::status::{FeatureReport, LinkState, PublishedStatus};
+use super::told::Told;
+use super::worker::{PublishedCounters, Stop, Worker};
+use super::{Command, LiveOptions};
 use crate::bus::{Bus, Latch};
-use crate::session::{Event, Link, Session, SessionConfig, SessionError, Terms};
+use crate::session::{Ended, Event, Link, SessionConfig, Supervised, Supervisor};
 
 /// What the control thread owns.
 pub(super) struct Control {
+    pub(super) name: String,
     pub(super) interface: Interface,
     pub(super) config: SessionConfig,
-    pub(super) stop: Arc<Stop>,
+    pub(super) commands: Receiver<Command>,
+    /// Asked for with each command.
+    pub(super) wake: Arc<Stop>,
     pub(super) counters: PublishedCounters,
-    pub(super) up: SyncSender<Terms>,
-    /// Asked for once `up` has its answer.
-    pub(super) settled: Arc<Stop>,
-}
-
-/// The worker's thread, and how it is stopped and heard of. Dropped, it ends:
-/// nothing may touch the rings when the session is gone.
-struct Worker {
-    thread: Option<JoinHandle<Result<(), BridgeError>>>,
-    stop: Arc<Stop>,
-    ended: Arc<Stop>,
-}
-
-impl Worker {
-    /// Stops the thread and says why it ended.
-    fn end(&mut self) -> Result<(), DaemonError> {
-        self.stop.ask();
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        let outcome = thread.join().map_err(|_panic| DaemonError::ThreadDied)?;
-        outcome.map_err(DaemonError::Bridge)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Only where the control thread panics is there anything left to end.
-        if let Err(error) = self.end() {
-            log::error!("{error}");
-        }
-    }
+    pub(super) status: PublishedStatus,
+    pub(super) idle_looks: Arc<AtomicU32>,
 }
 
 impl Control {
-    /// Attaches over `bus` and keeps the link until it ends or is stopped.
-    pub(super) fn run<B: Bus>(mut self, bus: B) -> Result<(), DaemonError> {
-        let start = Instant::now();
-        let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let epoch = Epoch::from_random(random()?);
+    /// Keeps the link to the board on `bus` until it is stopped.
+    pub(super) fn run<B: Bus>(self, bus: B) -> Result<(), DaemonError> {
+        let random = random()?;
+        let mut config = self.config;
         if !self.interface.supported().uso4 {
             // Linux before 6.2 knows no segmented UDP.
-            self.config.feature_mask &= !(feature::GUEST_USO4 | feature::GUEST_USO6);
-            self.config.feature_mask &= !feature::HOST_USO;
+            config.feature_mask &= !(feature::GUEST_USO4 | feature::GUEST_USO6);
+            config.feature_mask &= !feature::HOST_USO;
         }
-        let mut session = Session::new(bus, self.config, epoch)?;
-        let mut worker: Option<Worker> = None;
-        // What ended the link; `Ok` while it was only asked to end.
-        let mut outcome: Option<Result<(), DaemonError>> = None;
-        loop {
-            let step = match session.step(now()) {
-                Ok(step) => step,
-                Err(error) => {
-                    let orderly = matches!(error, SessionError::NeedsReset);
-                    let leaving = outcome.is_some();
-                    // The worker first: nothing may touch the rings once the
-                    // board is told to let go of them.
-                    let worked = worker.take().map_or(Ok(()), |mut worker| worker.end());
-                    let ended = outcome.get_or_insert(worked);
-                    if ended.is_ok() {
-                        *ended = Err(error.into());
-                    }
-                    if orderly && !leaving {
-                        session.detach(now());
-                        continue;
-                    }
-                    session.abandon();
-                    break;
-                }
-            };
-            match step.event {
-                Some(Event::Up(link)) => match self.start_worker::<B>(*link) {
-                    Ok(started) => worker = Some(started),
-                    Err(error) => {
-                        outcome = Some(Err(error));
-                        session.detach(now());
-                    }
-                },
-                Some(Event::Down) => break,
-                None => {}
-            }
-            let timeout = step.wait_until.saturating_sub(now());
-            if self.wait(&session, worker.as_ref(), outcome.is_some(), timeout) {
-                outcome = Some(worker.take().map_or(Ok(()), |mut worker| worker.end()));
-                session.detach(now());
-            }
+        Walk {
+            start: Instant::now(),
+            supervisor: Supervisor::new(bus, config, random),
+            worker: None,
+            told: Told::default(),
+            control: self,
         }
-        outcome.unwrap_or(Ok(()))
-    }
-
-    /// Tells the kernel what the board takes, and starts the data thread.
-    fn start_worker<B: Bus>(&mut self, link: Link<B>) -> Result<Worker, DaemonError> {
-        let Link { mut pair, terms } = link;
-        self.interface.configure(&terms)?;
-        let mut port = self.interface.take_port().ok_or(DaemonError::ThreadDied)?;
-        let stop = Arc::new(Stop::new()?);
-        let ended = Arc::new(Stop::new()?);
-        let asked = Arc::clone(&stop);
-        let tell = AskAtEnd(Arc::clone(&ended));
-        let counters = self.counters.clone();
-        let thread = thread::Builder::new()
-            .name(format!("{}-data", self.interface.name()))
-            .spawn(move || {
-                let _tell = tell;
-                // With the port goes the interface.
-                worker::run(&mut pair, &mut port, &asked, &counters)
-            })
-            .map_err(DaemonError::io("start a thread"))?;
-        // Nobody listens any more if the caller gave up: the stop ends us.
-        let _ = self.up.send(terms);
-        self.settled.ask();
-        Ok(Worker { thread: Some(thread), stop, ended })
-    }
-
-    /// Waits for a message interrupt, the worker's end, a stop, or `timeout`
-    /// (ms); `true` when it is time to leave. Once `leaving`, only messages
-    /// and the time matter.
-    fn wait<B: Bus>(
-        &self,
-        session: &Session<B>,
-        worker: Option<&Worker>,
-        leaving: bool,
-        timeout: u64,
-    ) -> bool {
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = Vec::with_capacity(3);
-        if !leaving {
-            fds.push(readable(self.stop.fd()));
-            fds.extend(worker.map(|worker| readable(worker.ended.fd())));
-        }
-        let reasons_to_leave = fds.len();
-        fds.extend(session.message_interrupt().and_then(Latch::fd).map(readable));
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        // A signal only makes the session look a little early.
-        let woken = poll(&mut fds, timeout).unwrap_or(0);
-        woken > 0 && fds.iter().take(reasons_to_leave).any(|fd| fd.any().unwrap_or(false))
+        .run()
     }
 }
 
-/// A number that differs from attach to attach.
+/// The control thread at work.
+struct Walk<B: Bus> {
+    control: Control,
+    supervisor: Supervisor<B>,
+    worker: Option<Worker>,
+    start: Instant,
+    told: Told,
+}
+
+impl<B: Bus> Walk<B> {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn run(mut self) -> Result<(), DaemonError> {
+        loop {
+            let waited = self.supervisor.next_attempt().is_some();
+            let step = self.supervisor.step(self.now());
+            if waited && self.supervisor.next_attempt().is_none() {
+                self.control.status.enter(LinkState::Attaching);
+            }
+            match step.event {
+                Some(Supervised::Event(event)) => self.happened(event),
+                Some(Supervised::Ended(why)) => self.ended(&why),
+                Some(Supervised::Stopped(outcome)) => {
+                    self.control.status.enter(LinkState::Stopped);
+                    return Ok(outcome?);
+                }
+                None => self.wait(step.wait_until.saturating_sub(self.now())),
+            }
+            self.take_commands();
+            self.look_after_worker();
+        }
+    }
+
+    fn happened(&mut self, event: Event<B>) {
+        match event {
+            Event::Up(link) => {
+                if let Err(error) = self.up(*link) {
+                    let why = Ended::Caller(error.to_string());
+                    // A worker that is there belongs to this session.
+                    self.end_worker();
+                    self.supervisor.fail(why);
+                }
+            }
+            Event::Removed { device } if self.is_network_device(device) => {
+                log::warn!("{}: the board took its network device away", self.control.name);
+                self.end_worker();
+                self.carrier_off();
+                self.control.status.enter(LinkState::NoLink);
+            }
+            // Consoles are not taken.
+            Event::Console(_) | Event::Removed { .. } | Event::Down => {}
+        }
+    }
+
+    fn is_network_device(&self, device: u16) -> bool {
+        let terms = self.control.status.get().terms;
+        terms.is_some_and(|terms| terms.device == device)
+    }
+
+    /// Tells the kernel what the board takes, and starts the data thread.
+    fn up(&mut self, link: Link<B>) -> Result<(), DaemonError> {
+        let Link { pair, terms } = link;
+        let Control { name, interface, config, counters, status, idle_looks, .. } =
+            &mut self.control;
+        let mask = Features::new(config.feature_mask);
+        let port = interface.connect(&terms)?;
+        *counters = counters.next_session();
+        let looks = Arc::clone(idle_looks);
+        self.worker = Some(Worker::start(interface.name(), pair, port, counters.clone(), looks)?);
+        log::info!(
+            "{name}: board \"{}\" is up on {}: {}",
+            terms.board.name,
+            interface.name(),
+            terms.features
+        );
+        let features = FeatureReport {
+            offered: terms.offered,
+            masked: terms.offered.without(mask),
+            negotiated: terms.features,
+        };
+        let sessions = self.supervisor.sessions();
+        status.change(|status| {
+            status.terms = Some(terms);
+            status.features = Some(features);
+            status.sessions = sessions;
+        });
+        status.enter(LinkState::Up);
+        self.told.good();
+        Ok(())
+    }
+
+    /// The session is over: stops all that touches it, and says why.
+    fn ended(&mut self, why: &Ended) {
+        self.end_worker();
+        self.carrier_off();
+        self.supervisor.released(self.now());
+        let retry = self.supervisor.next_attempt().map(|at| at.saturating_sub(self.now()));
+        let name = &self.control.name;
+        let text = why.to_string();
+        let next = retry.map(Duration::from_millis).unwrap_or_default();
+        let level = self.told.level(&text, Instant::now());
+        log::log!(level, "{name}: {text}; next attempt in {:.1} s", next.as_secs_f64());
+        self.control.status.change(|status| {
+            status.failures += 1;
+            status.last_failure = Some(text);
+            status.retry_at = Some(Instant::now() + next);
+            (status.state, status.since) = (LinkState::Waiting, Instant::now());
+        });
+    }
+
+    fn carrier_off(&self) {
+        if let Err(error) = self.control.interface.disconnect() {
+            log::error!("{}: {error}", self.control.name);
+        }
+    }
+
+    /// Ends the worker, if there is one; what it says is of no use any more.
+    fn end_worker(&mut self) {
+        if let Some(mut worker) = self.worker.take() {
+            let _ = worker.end();
+        }
+    }
+
+    /// Hears why the worker has ended by itself.
+    fn look_after_worker(&mut self) {
+        let Some(mut worker) = self.worker.take_if(|worker| worker.has_ended()) else { return };
+        self.supervisor.fail(match worker.end() {
+            Err(DaemonError::Bridge(error)) => Ended::Bridge(error),
+            Err(error) => Ended::Caller(error.to_string()),
+            Ok(()) => Ended::Caller(DaemonError::ThreadDied.to_string()),
+        });
+    }
+
+    fn take_commands(&mut self) {
+        // Few: each is the operator's.
+        loop {
+            match self.control.commands.try_recv() {
+                Ok(Command::Reset) => {
+                    log::info!("{}: the operator asks for a reset", self.control.name);
+                    if let Err(error) = self.supervisor.reset_board(self.now()) {
+                        log::error!("{}: cannot reset the board: {error}", self.control.name);
+                    }
+                }
+                Ok(Command::Apply(live)) => self.apply(live),
+                // With the handle goes the board.
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
+                    self.control.status.enter(LinkState::Stopping);
+                    self.end_worker();
+                    self.carrier_off();
+                    self.supervisor.stop(self.now());
+                    return;
+                }
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    fn apply(&mut self, live: LiveOptions) {
+        self.control.idle_looks.store(live.worker.idle_looks, Ordering::Relaxed);
+        if let Err(error) = self.control.interface.set_addresses(live.addresses) {
+            log::error!("{}: {error}", self.control.name);
+        }
+    }
+
+    /// Waits for a message interrupt, the worker's end, a command, or
+    /// `timeout` (ms).
+    fn wait(&self, timeout: u64) {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let session = self.supervisor.session();
+        let mut fds = Vec::with_capacity(4);
+        fds.push(readable(self.control.wake.fd()));
+        fds.extend(self.worker.as_ref().map(|worker| readable(worker.ended())));
+        let message = session.and_then(|session| session.message_interrupt()).and_then(Latch::fd);
+        fds.extend(message.map(readable));
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        // A signal only makes the session look a little early.
+        let _ = poll(&mut fds, timeout);
+        self.control.wake.forget();
+    }
+}
+
+/// A number that differs from daemon to daemon.
 fn random() -> Result<u32, DaemonError> {
     use std::io::Read;
     let mut bytes = [0; 4];
@@ -167,43 +243,4 @@ fn random() -> Result<u32, DaemonError> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(DaemonError::io("read /dev/urandom"))?;
     Ok(u32::from_ne_bytes(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    fn readable(stop: &Stop) -> bool {
-        let mut fds = [PollFd::new(stop.fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).unwrap() > 0
-    }
-
-    #[test]
-    fn a_thread_that_panics_is_heard_of() {
-        let ended = Arc::new(Stop::new().unwrap());
-        let tell = AskAtEnd(Arc::clone(&ended));
-        let thread = thread::spawn(move || {
-            let _tell = tell;
-            panic!("on purpose");
-        });
-        assert!(thread.join().is_err());
-        assert!(readable(&ended));
-    }
-
-    #[test]
-    fn a_worker_that_is_dropped_has_ended() {
-        let stop = Arc::new(Stop::new().unwrap());
-        let gone = Arc::new(AtomicBool::new(false));
-        let (asked, tell) = (Arc::clone(&stop), Arc::clone(&gone));
-        let thread = thread::spawn(move || {
-            poll(&mut [PollFd::new(asked.fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
-            tell.store(true, Ordering::SeqCst);
-            Ok(())
-        });
-        let ended = Arc::new(Stop::new().unwrap());
-        drop(Worker { thread: Some(thread), stop, ended });
-        assert!(gone.load(Ordering::SeqCst));
-    }
 }

@@ -1,90 +1,97 @@
 //! One board under the daemon's care: its threads and its interface.
 //!
-//! Two threads a board. The *control* thread walks the session (messages,
-//! heartbeat, bring-up) and is the only one that reads across the bus; the
-//! *worker* moves frames. [`Running`] is the whole of it for a caller: the
-//! demo, `virtio-physd`, or somebody else's launcher.
+//! Two threads a board. The *control* thread walks the sessions (messages,
+//! heartbeat, bring-up, one after the other for ever) and is the only one that
+//! reads across the bus; the *worker* moves frames. [`Board`] is the whole of
+//! it for a caller: the demo, `virtio-physd`, or somebody else's launcher.
 
 mod control;
 mod error;
 mod interface;
+mod options;
+mod status;
+mod told;
 mod worker;
 
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use crate::bridge::BridgeCounters;
 use crate::bus::Bus;
-use crate::session::{SessionConfig, Terms};
 
 pub use error::DaemonError;
-pub use interface::InterfaceOptions;
+pub use options::{BoardOptions, IDLE_LOOKS, InterfaceMode, InterfaceOptions, WorkerOptions};
+pub use status::{BoardStatus, FeatureReport, LinkState};
 pub use worker::Stop;
 
 use interface::Interface;
+use status::PublishedStatus;
 use worker::{AskAtEnd, PublishedCounters};
 
-/// What the operator decides about one board.
+/// What may change while a board is attached.
 #[derive(Clone, Debug)]
-pub struct BoardOptions {
-    /// The interface that the host sees.
-    pub interface: InterfaceOptions,
-    /// Rings, buffers, features.
-    pub session: SessionConfig,
+pub struct LiveOptions {
+    /// The interface's addresses with their prefix lengths: others that were
+    /// given before are removed.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// How its data thread works.
+    pub worker: WorkerOptions,
 }
 
-/// A board that is attached and carries frames.
+/// What a caller asks of the control thread.
 #[derive(Debug)]
-pub struct Running {
-    interface: String,
-    stop: Arc<Stop>,
+enum Command {
+    Reset,
+    Apply(LiveOptions),
+    Stop,
+}
+
+/// A board under the daemon's care: attached when it is there, attached again
+/// when it comes back. Its interface stays until [`Board::stop`]; dropped, it
+/// stops as well.
+#[derive(Debug)]
+pub struct Board {
+    status: PublishedStatus,
+    counters: PublishedCounters,
+    commands: mpsc::Sender<Command>,
+    wake: Arc<Stop>,
     ended: Arc<Stop>,
     control: Option<JoinHandle<Result<(), DaemonError>>>,
-    counters: PublishedCounters,
-    terms: Terms,
 }
 
-/// A board that is being attached. Dropped, it is let go of again.
-#[derive(Debug)]
-pub struct Starting {
-    interface: String,
-    stop: Arc<Stop>,
-    ended: Arc<Stop>,
-    settled: Arc<Stop>,
-    control: Option<JoinHandle<Result<(), DaemonError>>>,
-    counters: PublishedCounters,
-    is_up: mpsc::Receiver<Terms>,
-}
-
-impl Starting {
-    /// Creates the interface and begins to attach the board.
+impl Board {
+    /// Creates the interface, without carrier, and begins to attach the board.
     ///
     /// # Errors
-    /// [`DaemonError`] says what is wrong with the interface and what to do;
-    /// nothing is left behind.
-    pub fn begin<B: Bus + Send + 'static>(
+    /// [`DaemonError`] says what is wrong with the options or the interface and
+    /// what to do; nothing is left behind. What is wrong with the board is told by
+    /// [`Board::status`].
+    pub fn start<B: Bus + Send + 'static>(
         bus: B,
         options: BoardOptions,
     ) -> Result<Self, DaemonError> {
+        options.session.check()?;
         // The interface first: what is wrong with it is the operator's to mend
         // and should not cost the board an attach.
         let interface = Interface::create(&options.interface)?;
-        let stop = Arc::new(Stop::new()?);
-        let ended = Arc::new(Stop::new()?);
-        let settled = Arc::new(Stop::new()?);
-        let tell = [&ended, &settled].map(|stop| AskAtEnd(Arc::clone(stop)));
+        let status = PublishedStatus::new(BoardStatus::new(&options.name, interface.name()))?;
+        let (wake, ended) = (Arc::new(Stop::new()?), Arc::new(Stop::new()?));
+        let tell = AskAtEnd(Arc::clone(&ended));
         let counters = PublishedCounters::default();
-        let (up, is_up) = mpsc::sync_channel(1);
+        let (commands, asked) = mpsc::channel();
         let name = interface.name().to_owned();
         let control = control::Control {
+            name: options.name,
             interface,
             config: options.session,
-            stop: Arc::clone(&stop),
+            commands: asked,
+            wake: Arc::clone(&wake),
             counters: counters.clone(),
-            up,
-            settled: Arc::clone(&settled),
+            status: status.clone(),
+            idle_looks: Arc::new(AtomicU32::new(options.worker.idle_looks)),
         };
         let control = thread::Builder::new()
             .name(format!("{name}-control"))
@@ -93,120 +100,71 @@ impl Starting {
                 control.run(bus)
             })
             .map_err(DaemonError::io("start a thread"))?;
-        let control = Some(control);
-        Ok(Self { interface: name, stop, ended, settled, control, counters, is_up })
+        Ok(Self { status, counters, commands, wake, ended, control: Some(control) })
     }
 
-    /// The interface's name.
+    /// What is known of the board: a copy, at most a tenth of a second old.
+    /// Never waits for the board.
     #[must_use]
-    pub fn interface(&self) -> &str {
-        &self.interface
+    pub fn status(&self) -> BoardStatus {
+        BoardStatus { counters: self.counters.get(), ..self.status.get() }
     }
 
-    /// Becomes readable when [`Starting::finish`] need not wait any more.
+    /// Becomes readable when the status has changed, counters apart, and stays
+    /// so until [`Board::acknowledge`].
     #[must_use]
-    pub fn settled(&self) -> BorrowedFd<'_> {
-        self.settled.fd()
+    pub fn changed(&self) -> BorrowedFd<'_> {
+        self.status.changed()
     }
 
-    /// Waits until the link is up.
-    ///
-    /// # Errors
-    /// Why it did not come up. The interface is gone again then, and the board
-    /// detached as far as it answers.
-    pub fn finish(mut self) -> Result<Running, DaemonError> {
-        match self.is_up.recv() {
-            Ok(terms) => Ok(Running {
-                interface: std::mem::take(&mut self.interface),
-                stop: Arc::clone(&self.stop),
-                ended: Arc::clone(&self.ended),
-                control: self.control.take(),
-                counters: self.counters.clone(),
-                terms,
-            }),
-            // It ended before the link was up: its error says why.
-            Err(mpsc::RecvError) => Err(self
-                .control
-                .take()
-                .map_or(Ok(()), join)
-                .err()
-                .unwrap_or(DaemonError::ThreadDied)),
-        }
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        if let Some(control) = self.control.take() {
-            self.stop.ask();
-            if let Err(error) = join(control) {
-                log::debug!("given up: {error}");
-            }
-        }
-    }
-}
-
-impl Running {
-    /// Creates the interface, attaches the board and starts to carry frames.
-    /// Returns when the link is up.
-    ///
-    /// # Errors
-    /// [`DaemonError`] says what is wrong and what to do. The interface is gone
-    /// again then, and the board detached as far as it answers.
-    pub fn start<B: Bus + Send + 'static>(
-        bus: B,
-        options: BoardOptions,
-    ) -> Result<Self, DaemonError> {
-        Starting::begin(bus, options)?.finish()
+    /// Makes [`Board::changed`] unreadable until the next change. Ask for the
+    /// status behind it.
+    pub fn acknowledge(&self) {
+        self.status.acknowledge();
     }
 
-    /// The interface's name.
-    #[must_use]
-    pub fn interface(&self) -> &str {
-        &self.interface
-    }
-
-    /// The bridge's counters, at most a tenth of a second old.
-    #[must_use]
-    pub fn counters(&self) -> BridgeCounters {
-        self.counters.get()
-    }
-
-    /// What the session agreed on.
-    #[must_use]
-    pub const fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    /// Becomes readable when the link has ended by itself; [`Running::stop`]
-    /// then says why.
+    /// Becomes readable when the board's control thread has ended, which only
+    /// [`Board::stop`] or a bug does.
     #[must_use]
     pub fn ended(&self) -> BorrowedFd<'_> {
         self.ended.fd()
     }
 
+    /// Has the board reset. The link comes back by itself.
+    pub fn reset(&self) {
+        self.ask(Command::Reset);
+    }
+
+    /// Changes what may change while the board is attached.
+    pub fn apply(&self, live: LiveOptions) {
+        self.ask(Command::Apply(live));
+    }
+
     /// Detaches the board and removes the interface.
     ///
     /// # Errors
-    /// Why the link had ended before, or why the board could not be detached.
+    /// The board did not let go by itself, and was reset.
     pub fn stop(mut self) -> Result<(), DaemonError> {
         self.end()
     }
 
+    fn ask(&self, command: Command) {
+        // A control thread that is gone has nothing to do.
+        let _ = self.commands.send(command);
+        self.wake.ask();
+    }
+
     fn end(&mut self) -> Result<(), DaemonError> {
-        self.stop.ask();
-        self.control.take().map_or(Ok(()), join)
+        self.ask(Command::Stop);
+        let Some(control) = self.control.take() else { return Ok(()) };
+        control.join().unwrap_or(Err(DaemonError::ThreadDied))
     }
 }
 
-impl Drop for Running {
+impl Drop for Board {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             log::error!("{error}");
         }
     }
-}
-
-fn join(thread: JoinHandle<Result<(), DaemonError>>) -> Result<(), DaemonError> {
-    thread.join().unwrap_or(Err(DaemonError::ThreadDied))
 }

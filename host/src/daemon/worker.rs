@@ -2,7 +2,9 @@
 //! moves frames, polls a bounded time, then sleeps as R4 says.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,10 +15,6 @@ use super::error::DaemonError;
 use crate::bridge::{BridgeCounters, BridgeError, QueuePair};
 use crate::bus::{Latch, Ring};
 use crate::net::FramePort;
-
-/// Looks that find nothing before the worker goes to sleep: a few
-/// microseconds, so that a busy link takes no wake-ups.
-const IDLE_LOOKS: u32 = 32;
 
 /// Asks a thread to stop, and wakes it.
 #[derive(Debug)]
@@ -30,10 +28,7 @@ impl Stop {
     /// # Errors
     /// No file descriptor left.
     pub fn new() -> Result<Self, DaemonError> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags)
-            .map_err(|errno| DaemonError::io("make an eventfd")(errno.into()))?;
-        Ok(Self { event })
+        Ok(Self { event: event()? })
     }
 
     /// Asks.
@@ -42,11 +37,24 @@ impl Stop {
         let _ = self.event.write(1);
     }
 
+    /// Takes back what was asked.
+    pub(super) fn forget(&self) {
+        // Empty if nobody has asked.
+        let _ = self.event.read();
+    }
+
     /// Becomes readable once asked for, and stays so.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
+}
+
+/// An eventfd that nobody has written to yet.
+pub(super) fn event() -> Result<EventFd, DaemonError> {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    EventFd::from_value_and_flags(0, flags)
+        .map_err(|errno| DaemonError::io("make an eventfd")(errno.into()))
 }
 
 /// Asks when it goes, also by a panic of its thread.
@@ -61,17 +69,89 @@ impl Drop for AskAtEnd {
 
 /// Where the worker leaves a copy of its counters before each sleep.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PublishedCounters(Arc<Mutex<BridgeCounters>>);
+pub(super) struct PublishedCounters {
+    now: Arc<Mutex<BridgeCounters>>,
+    /// What earlier sessions have counted.
+    before: BridgeCounters,
+}
 
 impl PublishedCounters {
     /// The counters as of the worker's last sleep, at most a second old.
     #[must_use]
     pub(super) fn get(&self) -> BridgeCounters {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a new session's worker, which counts from zero.
+    pub(super) fn next_session(&self) -> Self {
+        Self { now: Arc::clone(&self.now), before: self.get() }
     }
 
     fn set(&self, counters: BridgeCounters) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = counters + self.before;
+    }
+}
+
+/// The worker's thread, and how it is stopped and heard of. Dropped, it ends:
+/// nothing may touch the rings when the session is gone.
+pub(super) struct Worker {
+    thread: Option<JoinHandle<Result<(), BridgeError>>>,
+    stop: Arc<Stop>,
+    ended: Arc<Stop>,
+}
+
+impl Worker {
+    /// Starts to move frames between `pair` and `port`.
+    pub(super) fn start<W, R, L, P>(
+        interface: &str,
+        mut pair: QueuePair<W, R, L>,
+        mut port: P,
+        counters: PublishedCounters,
+        idle_looks: Arc<AtomicU32>,
+    ) -> Result<Self, DaemonError>
+    where
+        W: Window + Send + 'static,
+        R: Ring + Send + 'static,
+        L: Latch + Send + 'static,
+        P: FramePort<W> + AsFd + Send + 'static,
+    {
+        let (stop, ended) = (Arc::new(Stop::new()?), Arc::new(Stop::new()?));
+        let (asked, tell) = (Arc::clone(&stop), AskAtEnd(Arc::clone(&ended)));
+        let thread = thread::Builder::new()
+            .name(format!("{interface}-data"))
+            .spawn(move || {
+                let _tell = tell;
+                run(&mut pair, &mut port, &asked, &counters, &idle_looks)
+            })
+            .map_err(DaemonError::io("start a thread"))?;
+        Ok(Self { thread: Some(thread), stop, ended })
+    }
+
+    /// Becomes readable when the thread has ended.
+    pub(super) fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.fd()
+    }
+
+    /// Whether the thread has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        asked(&self.ended)
+    }
+
+    /// Stops the thread and says why it ended.
+    pub(super) fn end(&mut self) -> Result<(), DaemonError> {
+        self.stop.ask();
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let outcome = thread.join().map_err(|_panic| DaemonError::ThreadDied)?;
+        outcome.map_err(DaemonError::Bridge)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Only where the control thread panics is there anything left to end.
+        if let Err(error) = self.end() {
+            log::error!("{error}");
+        }
     }
 }
 
@@ -79,11 +159,32 @@ impl PublishedCounters {
 ///
 /// # Errors
 /// The board broke the protocol, or the interface failed.
-pub(super) fn run<W, R, L, P>(
+fn run<W, R, L, P>(
     pair: &mut QueuePair<W, R, L>,
     port: &mut P,
     stop: &Stop,
     published: &PublishedCounters,
+    idle_looks: &AtomicU32,
+) -> Result<(), BridgeError>
+where
+    W: Window,
+    R: Ring,
+    L: Latch,
+    P: FramePort<W> + AsFd,
+{
+    pair.to_host.start();
+    let result = move_frames(pair, port, stop, published, idle_looks);
+    // Also what it did before an error.
+    published.set(pair.counters());
+    result
+}
+
+fn move_frames<W, R, L, P>(
+    pair: &mut QueuePair<W, R, L>,
+    port: &mut P,
+    stop: &Stop,
+    published: &PublishedCounters,
+    idle_looks: &AtomicU32,
 ) -> Result<(), BridgeError>
 where
     W: Window,
@@ -94,10 +195,9 @@ where
     let start = Instant::now();
     let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut published_at = 0;
-    pair.to_host.start();
     loop {
-        let mut idle = 0;
-        while idle < IDLE_LOOKS {
+        let (mut idle, looks) = (0, idle_looks.load(Ordering::Relaxed).max(1));
+        while idle < looks {
             let moved = pair.step(now(), port)?;
             idle = if moved.frames > 0 || moved.more { 0 } else { idle + 1 };
             if now() - published_at > 100 {
@@ -158,5 +258,39 @@ where
         Ok(_) if fds.first().and_then(PollFd::any).unwrap_or(false) => Woken::Stop,
         // A signal for this thread: look again, nothing is lost by it.
         Ok(_) | Err(_) => Woken::Work,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_is_heard_of() {
+        let ended = Arc::new(Stop::new().unwrap());
+        let tell = AskAtEnd(Arc::clone(&ended));
+        let thread = thread::spawn(move || {
+            let _tell = tell;
+            panic!("on purpose");
+        });
+        assert!(thread.join().is_err());
+        assert!(asked(&ended));
+    }
+
+    #[test]
+    fn a_worker_that_is_dropped_has_ended() {
+        let stop = Arc::new(Stop::new().unwrap());
+        let gone = Arc::new(AtomicBool::new(false));
+        let (asked, tell) = (Arc::clone(&stop), Arc::clone(&gone));
+        let thread = thread::spawn(move || {
+            poll(&mut [PollFd::new(asked.fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+            tell.store(true, Ordering::SeqCst);
+            Ok(())
+        });
+        let ended = Arc::new(Stop::new().unwrap());
+        drop(Worker { thread: Some(thread), stop, ended });
+        assert!(gone.load(Ordering::SeqCst));
     }
 }

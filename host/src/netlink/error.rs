@@ -22,6 +22,8 @@ pub enum Attempt {
     Mac([u8; 6]),
     /// Adding an address with its prefix length.
     Address(IpAddr, u8),
+    /// Removing one.
+    RemoveAddress(IpAddr, u8),
     /// Setting how it makes IPv6 addresses of its own.
     AddressGeneration,
     /// Deleting the interface.
@@ -40,6 +42,9 @@ impl fmt::Display for Attempt {
                 write!(f, "set the MAC address to {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
             }
             Self::Address(address, prefix) => write!(f, "add the address {address}/{prefix}"),
+            Self::RemoveAddress(address, prefix) => {
+                write!(f, "remove the address {address}/{prefix}")
+            }
             Self::AddressGeneration => f.write_str("turn automatic IPv6 addresses off"),
             Self::Delete => f.write_str("delete the interface"),
         }

@@ -47,6 +47,10 @@ fn addresses_are_usable_at_once() {
             let again = net.add_address("vphys0", address, prefix).unwrap_err();
             assert!(matches!(again.cause, NetlinkCause::Exists));
         }
+        let gone: IpAddr = "10.9.8.7".parse().unwrap();
+        net.remove_address("vphys0", gone, 24).unwrap();
+        UdpSocket::bind((gone, 0)).unwrap_err();
+        net.remove_address("vphys0", gone, 24).unwrap();
         // No link-local address of its own.
         let listed = std::fs::read_to_string("/proc/net/if_inet6").unwrap();
         assert!(!listed.lines().any(|l| l.starts_with("fe80") && l.contains("vphys0")), "{listed}");

@@ -1,36 +1,26 @@
-//! The host's answers in the bring-up, and what comes of them: a [`Link`].
+//! The host's answers in the bring-up: memory, features, queues.
 
 use shared::link::{
-    AcceptedRegion, BoardDescription, DoorbellDescription, Epoch, HostLink, HostOptions,
-    HostRegion, LinkEvent, Progress, QueuePlacement,
+    AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkEvent, LinkLoss, Progress,
+    Reason, Refusal,
 };
 use shared::region::Rights;
-use shared::virtq::{QueueSize, RingOptions};
 use shared::window::Window;
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
-use shared::wire::net::{DEVICE_ID, NetConfig, feature};
+use shared::wire::net::DEVICE_ID;
 
-use super::choice::{choose, plain_buffer, plan, to_host_buffer, to_host_queue};
+use super::choice::plan;
 use super::config::SessionConfig;
 use super::error::SessionError;
 use super::memory::SessionMemory;
-use super::placement::{Area, Layout, Placement, RingSpots, Spot};
-use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
-use crate::bus::{Bus, HostMemory, Latch, Ring, Stretch};
+use super::net::Link;
+use super::placement::{Layout, Placement};
+use super::slow::{CONSOLE_ID, ConsoleLink, Slow};
+use crate::bus::{Bus, HostMemory, Latch, Ring};
 use crate::limit::RateLimit;
-use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
 use crate::pool::LockLimit;
 
 /// The BAR that holds the control block.
 const CONTROL_BAR: u8 = 0;
-
-/// virtio-net's queue numbers (VirtIO 1.3 §5.1.2).
-const TO_HOST_QUEUE: u16 = 0;
-const TO_BOARD_QUEUE: u16 = 1;
-
-/// Looks at an idle link's rings come this often where the board has not said
-/// how often its heart beats, in ms.
-const IDLE_LOOK: u64 = 1000;
 
 /// Events that one step handles, so that its caller goes on as well.
 const EVENTS: u32 = 16;
@@ -41,47 +31,23 @@ const INTERRUPTS: u32 = 1000;
 /// A board that interrupts more often is looked at this often, in ms.
 const STORM_LOOK: u64 = 10;
 
+/// EVENT_DEVICE: the device is gone (docs/protocol.md, "Bus messages of the draft").
+const REMOVED: u16 = 2;
+
 /// Lines a minute about what a board says, at each level.
 const LINES: u32 = 10;
-
-/// What the data path has of a session that is up.
-pub struct Link<B: Bus> {
-    /// Both directions, ready to run.
-    pub pair: QueuePair<B::Window, B::Doorbell, B::Interrupt>,
-    /// What the session agreed on.
-    pub terms: Terms,
-}
-
-/// What a session agreed on.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// What the board says about itself.
-    pub board: BoardDescription,
-    /// Negotiated features.
-    pub features: Features,
-    /// The host interface's MAC address, if the board has one for it.
-    pub mac: Option<[u8; 6]>,
-    /// What the host may leave to the board to do.
-    pub offloads: Offloads,
-    /// The layout.
-    pub layout: Layout,
-    /// Where the data path's memory lies, for whoever counts accesses.
-    pub areas: Areas,
-}
-
-/// The memory of each direction's queue: rings and buffers.
-#[derive(Clone, Debug, Default)]
-pub struct Areas {
-    /// On the way to the board.
-    pub to_board: Vec<Stretch>,
-    /// On the way to the host.
-    pub to_host: Vec<Stretch>,
-}
 
 /// Something that happened in a session.
 pub enum Event<B: Bus> {
     /// The network device is up.
     Up(Box<Link<B>>),
+    /// A console is up.
+    Console(Box<ConsoleLink<B>>),
+    /// The device is gone: its queues may not be touched any more.
+    Removed {
+        /// Device number.
+        device: u16,
+    },
     /// The session is over; the board has let go of everything.
     Down,
 }
@@ -96,17 +62,23 @@ pub struct Step<B: Bus> {
 
 /// One board's session.
 pub struct Session<B: Bus> {
-    bus: B,
-    config: SessionConfig,
-    link: HostLink<B::Window>,
+    pub(super) bus: B,
+    pub(super) config: SessionConfig,
+    pub(super) link: HostLink<B::Window>,
     /// Doorbell 0 and vector 0: the message channel's.
     doorbell: Option<B::Doorbell>,
     interrupt: Option<B::Interrupt>,
-    memory: Option<(Placement, SessionMemory<B::Window>)>,
-    region: Option<AcceptedRegion>,
-    up: Option<Box<Link<B>>>,
-    net_device: Option<u16>,
+    pub(super) memory: Option<(Placement, SessionMemory<B::Window>)>,
+    pub(super) region: Option<AcceptedRegion>,
+    /// What waits for its device to be up.
+    pub(super) up: Option<Event<B>>,
+    pub(super) net_device: Option<u16>,
+    pub(super) slow: Slow<B>,
+    /// A device of use was there.
+    found: bool,
     shares_memory: bool,
+    /// The board has left the session by itself and needs no reset.
+    board_left: bool,
     /// Message interrupts, and what the board says about itself in the log.
     interrupts: RateLimit,
     storm: bool,
@@ -121,13 +93,19 @@ impl<B: Bus> Session<B> {
     /// The board has no control BAR, the feature mask leaves nothing, or the
     /// MTU cannot be.
     pub fn new(bus: B, config: SessionConfig, epoch: Epoch) -> Result<Self, SessionError> {
-        let missing = REQUIRED.without(Features::new(config.feature_mask));
-        if !missing.is_empty() {
-            return Err(SessionError::FeatureMask { missing });
-        }
-        // What is planned from it takes it for possible.
-        check_mtu(config.mtu, None).map_err(SessionError::Mtu)?;
-        let control = bus.bar(CONTROL_BAR)?;
+        Self::begin(bus, config, epoch).map_err(|(error, _)| error)
+    }
+
+    /// The same; gives the bus back where there is no session.
+    pub(super) fn begin(
+        bus: B,
+        config: SessionConfig,
+        epoch: Epoch,
+    ) -> Result<Self, (SessionError, B)> {
+        let control = match config.check().and_then(|()| Ok(bus.bar(CONTROL_BAR)?)) {
+            Ok(control) => control,
+            Err(error) => return Err((error, bus)),
+        };
         let bars = std::array::from_fn(|bar| u8::try_from(bar).map_or(0, |bar| bus.bar_len(bar)));
         let options = HostOptions { session: epoch, control_bar: CONTROL_BAR, bars };
         Ok(Self {
@@ -140,12 +118,20 @@ impl<B: Bus> Session<B> {
             region: None,
             up: None,
             net_device: None,
+            slow: Slow::default(),
+            found: false,
             shares_memory: false,
+            board_left: false,
             interrupts: RateLimit::new(INTERRUPTS, 1000),
             storm: false,
             faults_told: RateLimit::new(LINES, 60_000),
             events_told: RateLimit::new(LINES, 60_000),
         })
+    }
+
+    /// The bus, once the session is over and released.
+    pub(super) fn into_bus(self) -> B {
+        self.bus
     }
 
     /// Goes on at time `now` (ms). Never waits.
@@ -160,7 +146,9 @@ impl<B: Bus> Session<B> {
         self.storm = self.interrupts.is_reached(now);
         let mut events = 0;
         loop {
-            let step = self.link.step(now, fired)?;
+            let step = self.link.step(now, fired).inspect_err(|refusal| {
+                self.board_left = has_left(refusal);
+            })?;
             log::trace!("{now} ms: {:?}", step.progress);
             fired = false;
             if let Some(doorbell) = &self.doorbell {
@@ -170,9 +158,7 @@ impl<B: Bus> Session<B> {
             }
             let event = match step.progress {
                 Progress::Waiting => None,
-                Progress::Running if self.net_device.is_none() => {
-                    return Err(SessionError::NoNetworkDevice);
-                }
+                Progress::Running if !self.found => return Err(SessionError::NoNetworkDevice),
                 Progress::Running => None,
                 Progress::NeedRegions => {
                     self.share_memory()?;
@@ -186,17 +172,14 @@ impl<B: Bus> Session<B> {
                     self.set_up_queues(device)?;
                     continue;
                 }
-                Progress::DeviceUp { device } if self.net_device == Some(device) => {
-                    self.up.take().map(Event::Up)
-                }
-                Progress::DeviceUp { .. } => continue,
+                Progress::DeviceUp { .. } => self.up.take(),
                 Progress::Event(event) => {
-                    self.board_said(now, event)?;
+                    let event = self.board_said(now, event)?;
                     events += 1;
-                    if events < EVENTS {
+                    if event.is_none() && events < EVENTS {
                         continue;
                     }
-                    None
+                    event
                 }
                 Progress::Detached { clean } => {
                     self.release(clean)?;
@@ -222,6 +205,12 @@ impl<B: Bus> Session<B> {
             // Its memory is out of the board's reach all the same.
             log::error!("cannot reset the board: {error}");
         }
+    }
+
+    /// Resets the board, and takes the host's memory away from it.
+    pub(super) fn reset_board(&mut self) {
+        (self.shares_memory, self.board_left) = (true, false);
+        self.abandon();
     }
 
     /// What becomes readable when the board has a message; `None` while there
@@ -304,129 +293,38 @@ impl<B: Bus> Session<B> {
             .ok_or(SessionError::NoBoardMemory { layout })
     }
 
-    /// Takes the first network device and leaves the others alone.
+    /// Takes the network device and consoles, and leaves others alone.
     fn choose_features(&mut self, device: u16) -> Result<(), SessionError> {
-        let room = self.memory.as_ref().map_or(0, |(placement, _)| placement.to_host_buffers.len);
         let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
-        if facts.info.device_id != DEVICE_ID || self.net_device.is_some() {
-            return Ok(self.link.decline_device()?);
+        match facts.info.device_id {
+            DEVICE_ID if self.net_device.is_none() => self.choose_net_features(device),
+            CONSOLE_ID if self.config.console => self.choose_console_features(device),
+            _ => Ok(self.link.decline_device()?),
         }
-        let accepted = choose(facts.offered, self.config.feature_mask, room);
-        self.net_device = Some(device);
-        Ok(self.link.supply_features(accepted)?)
     }
 
-    /// Initialises both rings and tells the board where they are.
+    /// Initialises a device's rings and tells the board where they are.
     fn set_up_queues(&mut self, device: u16) -> Result<(), SessionError> {
-        if self.net_device != Some(device) {
-            return Ok(self.link.decline_device()?);
-        }
-        let (placement, memory) = self.memory.as_ref().ok_or(SessionError::NoNetworkDevice)?;
-        let board = self.link.description().ok_or(SessionError::NoNetworkDevice)?.clone();
-        let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
-        let features = facts.accepted;
-        let config = NetConfig::decode(facts.config).ok_or(SessionError::NoNetworkDevice)?;
-        let limit = features.has(feature::MTU).then_some(config.mtu);
-        let mtu = check_mtu(self.config.mtu, limit).map_err(SessionError::Mtu)?;
-        let stride = to_host_buffer(features, self.config.mtu);
-        let limit = |queue: u16| {
-            let size = facts.queue_sizes.get(usize::from(queue)).copied().unwrap_or(0);
-            let usable = u32::from(size).checked_ilog2().map_or(0, |log| 1 << log);
-            QueueSize::try_from(usable).map_err(|_| SessionError::Queues { queue, size })
+        self.up = None;
+        let up = if self.net_device == Some(device) {
+            Some(self.set_up_net(device)?)
+        } else {
+            self.set_up_console(device)?
         };
-        let to_host_size = to_host_queue(placement, limit(TO_HOST_QUEUE)?, stride)
-            .ok_or(SessionError::Placement(placement.to_host_buffers))?;
-        if u32::from(to_host_size.get()) * stride < plain_buffer(self.config.mtu) {
-            let size = to_host_size.get();
-            return Err(SessionError::Queues { queue: TO_HOST_QUEUE, size });
-        }
-        let to_board_size = placement.to_board_size.min(limit(TO_BOARD_QUEUE)?);
-        let options = |size| RingOptions {
-            size,
-            in_order: features.has(IN_ORDER),
-            event_idx: features.has(EVENT_IDX),
-            sleep_flush: placement.layout.sleep_flush(),
-            publish_flush: board.interrupts_unordered,
-        };
-        let (to_host, to_host_at) =
-            memory.queue(&placement.to_host_rings, options(to_host_size))?;
-        let (to_board, to_board_at) =
-            memory.queue(&placement.to_board_rings, options(to_board_size))?;
-        let queue =
-            |queue: u16, size: QueueSize, at: super::memory::RingAddresses| QueuePlacement {
-                queue,
-                size,
-                descriptors: at.descriptors,
-                driver: at.driver,
-                device: at.device,
-                doorbell: u32::from(queue) + 1,
-                vector: u32::from(queue) + 1,
-            };
-        let queues = [
-            queue(TO_HOST_QUEUE, to_host_size, to_host_at),
-            queue(TO_BOARD_QUEUE, to_board_size, to_board_at),
-        ];
-
-        let rules = Rules::new(Offloads::to_host(features.bits()), mtu, Some(board.mac))
-            .for_kernel(&kernel_release());
-        let offloads = Offloads::to_board(features.bits());
-        let to_host = ToHost::new(
-            to_host,
-            memory.buffers(placement.to_host_buffers, stride)?,
-            features.has(feature::MRG_RXBUF),
-            Sanitizer::new(rules),
-            self.ring(&board.doorbell, TO_HOST_QUEUE)?,
-        );
-        let push = placement
-            .push_buffers
-            .map(|spot| memory.buffers(spot, placement.push_stride))
-            .transpose()?;
-        let staging = match placement.to_board_buffers {
-            Some(spot) => Staging::Shared(memory.buffers(spot, placement.to_board_stride)?),
-            None => Staging::Private(vec![0; placement.to_board_stride as usize].into()),
-        };
-        let to_board = ToBoard::new(ToBoardParts {
-            queue: to_board,
-            staging,
-            push,
-            push_limit: if board.dma_engine { self.config.push_limit } else { u32::MAX },
-            header: OutboundHeader::new(offloads, mtu),
-            doorbell: self.ring(&board.doorbell, TO_BOARD_QUEUE)?,
-        });
-        let look = board.heartbeat.interval_ms;
-        let pair = QueuePair::new(
-            to_board,
-            to_host,
-            self.bus.interrupt(TO_BOARD_QUEUE + 1)?,
-            self.bus.interrupt(TO_HOST_QUEUE + 1)?,
-            Timer::new(u64::from(look).clamp(1, IDLE_LOOK)),
-            self.link.guard(),
-        );
-        let terms = Terms {
-            features,
-            mac: features.has(feature::MAC).then_some(config.mac),
-            offloads,
-            layout: placement.layout,
-            areas: areas(placement, memory, self.region),
-            board,
-        };
-        self.link.supply_queues(&queues)?;
-        self.up = Some(Box::new(Link { pair, terms }));
+        self.found |= up.is_some();
+        self.up = up;
         Ok(())
     }
 
-    fn ring(
-        &self,
-        description: &DoorbellDescription,
-        queue: u16,
-    ) -> Result<B::Doorbell, SessionError> {
-        Ok(self.bus.doorbell(description, u32::from(queue) + 1)?)
-    }
-
-    fn board_said(&mut self, now: u64, event: LinkEvent) -> Result<(), SessionError> {
+    fn board_said(&mut self, now: u64, event: LinkEvent) -> Result<Option<Event<B>>, SessionError> {
         match event {
             LinkEvent::NeedsReset { device } if self.net_device == Some(device) => {
                 Err(SessionError::NeedsReset)
+            }
+            LinkEvent::Device { device, state: REMOVED } => {
+                let net = self.net_device.take_if(|net| *net == device).is_some();
+                let ours = self.slow.forget_console(device) || net;
+                Ok(ours.then_some(Event::Removed { device }))
             }
             LinkEvent::Fault { code, device, queue, count } => {
                 // A board may say so as often as it likes.
@@ -435,7 +333,7 @@ impl<B: Bus> Session<B> {
                         "board fault {code} on device {device} queue {queue}, {count} so far ({untold} reports not shown)"
                     );
                 }
-                Ok(())
+                Ok(None)
             }
             // Link status, hot-plugged devices and in-band notifications change
             // nothing for a single network device on a live link.
@@ -443,7 +341,7 @@ impl<B: Bus> Session<B> {
                 if let Some(untold) = self.events_told.admit(now) {
                     log::debug!("board: {other:?} ({untold} events not shown)");
                 }
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -451,7 +349,8 @@ impl<B: Bus> Session<B> {
     /// Takes the host's memory away from the board; without `clean` the bus
     /// first makes sure that the board no longer writes there.
     fn release(&mut self, clean: bool) -> Result<(), SessionError> {
-        let reset = if clean || !self.shares_memory { Ok(()) } else { self.bus.reset() };
+        let quiet = clean || self.board_left || !self.shares_memory;
+        let reset = if quiet { Ok(()) } else { self.bus.reset() };
         self.bus.unshare_all();
         self.shares_memory = false;
         reset?;
@@ -459,39 +358,8 @@ impl<B: Bus> Session<B> {
     }
 }
 
-/// The kernel's release, as `uname -r` prints it; empty if it will not say.
-fn kernel_release() -> String {
-    nix::sys::utsname::uname()
-        .map(|names| names.release().to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
-
-/// The data path's memory by direction.
-fn areas<W: Window>(
-    placement: &Placement,
-    memory: &SessionMemory<W>,
-    region: Option<AcceptedRegion>,
-) -> Areas {
-    let host = |area: &Option<HostMemory<W>>| area.as_ref().map(|m| (None, m.iova.bits()));
-    let start = |area| match area {
-        Area::HostWritable => host(&memory.host_writable),
-        Area::HostReadable => host(&memory.host_readable),
-        Area::Board => region.map(|r| (Some(r.region.bar), r.region.offset)),
-    };
-    let list = |rings: RingSpots, buffers: [Option<Spot>; 2]| {
-        [Some(rings.descriptors), Some(rings.avail), Some(rings.used)]
-            .into_iter()
-            .chain(buffers)
-            .flatten()
-            .filter_map(|spot| {
-                let (bar, start) = start(spot.area)?;
-                Some(Stretch { bar, start: start + spot.offset, len: spot.len })
-            })
-            .collect()
-    };
-    let to_board = [placement.to_board_buffers, placement.push_buffers];
-    Areas {
-        to_board: list(placement.to_board_rings, to_board),
-        to_host: list(placement.to_host_rings, [Some(placement.to_host_buffers), None]),
-    }
+/// Whether the board is no longer in the session, so that nothing of it is
+/// under way.
+const fn has_left(refusal: &Refusal) -> bool {
+    matches!(refusal.reason, Reason::Lost(LinkLoss::Rebooted | LinkLoss::SessionDropped))
 }

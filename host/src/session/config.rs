@@ -4,8 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use shared::virtq::QueueSize;
+use shared::wire::features::{Features, REQUIRED};
 
+use super::error::SessionError;
 use super::placement::Layout;
+use crate::net::check_mtu;
 
 /// Settings of a session. [`SessionConfig::default`] suits one board with a
 /// few megabytes of memory in its BAR.
@@ -25,6 +28,23 @@ pub struct SessionConfig {
     pub push_limit: u32,
     /// The interface's MTU in bytes, 68 to 65521.
     pub mtu: u32,
+    /// Whether consoles are taken.
+    pub console: bool,
+}
+
+impl SessionConfig {
+    /// What can be said of the settings before there is a board.
+    ///
+    /// # Errors
+    /// The feature mask leaves nothing, or the MTU cannot be.
+    pub fn check(&self) -> Result<(), SessionError> {
+        let missing = REQUIRED.without(Features::new(self.feature_mask));
+        if !missing.is_empty() {
+            return Err(SessionError::FeatureMask { missing });
+        }
+        // What is planned from it takes it for possible.
+        check_mtu(self.mtu, None).map(drop).map_err(SessionError::Mtu)
+    }
 }
 
 /// Feature bits that may be negotiated, as an operator writes them.
@@ -87,6 +107,7 @@ impl Default for SessionConfig {
             to_board_size: queue_size(64),
             push_limit: 2048,
             mtu: 1500,
+            console: false,
         }
     }
 }

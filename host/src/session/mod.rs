@@ -9,13 +9,19 @@ mod choice;
 mod config;
 mod error;
 mod memory;
+mod net;
 mod placement;
+mod slow;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{Areas, Event, Link, Session, Step, Terms};
+pub use attach::{Event, Session, Step};
 pub use config::{FeatureMask, FeatureMaskError, LARGE_BUFFER, MERGEABLE_BUFFER, SessionConfig};
 pub use error::SessionError;
+pub use net::{Areas, Link, Terms};
 pub use placement::{
     Area, Layout, Placement, RingSpots, SLOW_QUEUES, Sizes, SlowSpots, Spot, USED_AT,
 };
+pub use slow::ConsoleLink;
+pub use supervisor::{Ended, Supervised, Supervisor};

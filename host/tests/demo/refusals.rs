@@ -5,10 +5,11 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::unistd::chroot;
 use virtio_phys_host::tap::{Tap, TapOptions};
 
-use crate::run::{FOLDER, KEPT, Tun, as_nobody, root, run, staged};
+use crate::run::{FOLDER, KEPT, Tun, as_nobody, root, run, staged, start};
 
 #[test]
 fn options_that_cannot_be() {
@@ -179,8 +180,10 @@ fn a_board_that_stops_answering() {
 #[test]
 fn an_empty_slot() {
     staged("refusals::an_empty_slot", Tun::Everybodys, |stage| {
-        let ran = run(&mut stage.daemon(""));
-        ran.refused(&[
+        // It keeps looking until it is asked to end.
+        let mut daemon = start(&mut stage.daemon(""), true);
+        daemon.says("next attempt in").signal(Signal::SIGTERM);
+        daemon.end().went_well().said(&[
             "vphys0: looking for a board",
             "step 1 (find the control block): no control block",
             "check that the firmware runs",

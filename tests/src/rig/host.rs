@@ -140,7 +140,8 @@ impl Host {
                 self.data = Data::Awake { idle: 0 };
             }
             Some(Event::Down) => self.down = true,
-            None => {}
+            Some(Event::Removed { .. }) => self.pair = None,
+            Some(Event::Console(_)) | None => {}
         }
         Ok(true)
     }

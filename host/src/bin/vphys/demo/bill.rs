@@ -2,7 +2,8 @@
 
 use virtio_phys_host::bridge::BridgeCounters;
 use virtio_phys_host::bus::sim::{Bill, Initiator, Label, Plane, SimBus};
-use virtio_phys_host::daemon::Running;
+use virtio_phys_host::daemon::Board;
+use virtio_phys_host::session::Terms;
 
 use super::emulated_board::{BoardCounters, EmulatedBoard};
 use super::report::PerPacket;
@@ -12,8 +13,8 @@ const TO_HOST_NOTIFICATION: u32 = 1;
 const TO_BOARD_NOTIFICATION: u32 = 2;
 
 /// Tells the simulated bus which memory is whose.
-pub(crate) fn label(bus: &SimBus, running: &Running) {
-    let areas = &running.terms().areas;
+pub(crate) fn label(bus: &SimBus, terms: &Terms) {
+    let areas = &terms.areas;
     bus.label(&[
         Label {
             plane: Plane::ToBoard,
@@ -39,8 +40,8 @@ pub(crate) struct Reading {
 impl Reading {
     /// Reads them all. Host and board publish theirs before they sleep, so
     /// the link should be quiet.
-    pub(crate) fn take(bus: &SimBus, running: &Running, board: &EmulatedBoard) -> Self {
-        Self { bill: bus.bill(), host: running.counters(), board: board.counters() }
+    pub(crate) fn take(bus: &SimBus, link: &Board, board: &EmulatedBoard) -> Self {
+        Self { bill: bus.bill(), host: link.status().counters, board: board.counters() }
     }
 
     /// Whether no frame has moved since `before`.

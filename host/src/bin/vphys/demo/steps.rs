@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
-use virtio_phys_host::daemon::{BoardOptions, InterfaceOptions, Running, Starting};
+use virtio_phys_host::daemon::{Board, BoardOptions, InterfaceOptions, WorkerOptions};
 use virtio_phys_host::namespace::enter_namespace;
-use virtio_phys_host::session::SessionConfig;
+use virtio_phys_host::session::{SessionConfig, Terms};
 use virtio_phys_host::signals::EndSignals;
 
 use super::bill::{self, Reading};
@@ -96,51 +96,54 @@ fn with_board(
     bus: &SimBus,
     board: &EmulatedBoard,
 ) -> Result<Done> {
-    let running = progress.step(
+    let mut interface = String::new();
+    let (link, terms) = progress.step(
         "attach",
-        || attached(Starting::begin(bus.host(), board_options(options))?, signals),
-        |running| {
+        || {
+            let link = Board::start(bus.host(), board_options(options))?;
+            interface = link.status().interface;
+            let terms = attached(&link, signals)?;
+            Ok((link, terms))
+        },
+        |(link, terms)| {
             format!(
                 "{} ({HOST_V4}, {HOST_V6}) to board \"{}\" ({BOARD_V4}, {BOARD_V6})",
-                running.interface(),
-                running.terms().board.name,
+                link.status().interface,
+                terms.board.name,
             )
         },
     )?;
-    bill::label(bus, &running);
-    let watch = Watch::new(signals, &running);
+    bill::label(bus, &terms);
+    let watch = Watch::new(signals, &link);
     let outcome = if options.shell {
-        print(&welcome(running.interface()))
-            .and_then(|()| shell::run(signals, watch))
-            .map(Done::Shell)
+        print(&welcome(&interface)).and_then(|()| shell::run(signals, watch)).map(Done::Shell)
     } else {
-        Measurement { options, progress, watch, bus, running: &running, board }
+        Measurement { options, progress, watch, bus, link: &link, terms: &terms, board }
             .run()
             .map(|report| Done::Measured(Box::new(report)))
     };
-    match (outcome, running.stop()) {
+    match (outcome, link.stop()) {
         (Ok(done), Ok(())) => Ok(done),
         (Ok(_), Err(error)) => Err(error.into()),
         (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(also)) if error.is::<Ended>() => match error.downcast()? {
-            Ended::Link => Err(anyhow!(also).context(Ended::Link)),
-            Ended::Signal(signal) => {
-                log::warn!("{also}");
-                Err(Ended::Signal(signal).into())
-            }
-        },
-        // Why the link ended says more, if it did.
+        // A link that was lost cannot be let go of: why it was lost says more.
+        (Err(error), Err(also)) if error.is::<Ended>() => {
+            log::warn!("{also}");
+            Err(error)
+        }
         (Err(error), Err(also)) => Err(anyhow!(also).context(format!("{error:#}"))),
     }
 }
 
 fn board_options(options: &Options) -> BoardOptions {
     BoardOptions {
+        name: "demo".to_owned(),
         interface: InterfaceOptions {
-            name: options.interface.clone(),
             mtu: options.mtu,
             addresses: vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)],
+            ..InterfaceOptions::new(&options.interface)
         },
+        worker: WorkerOptions::default(),
         session: SessionConfig {
             layout: options.layout.into(),
             feature_mask: options.features.0,
@@ -166,7 +169,8 @@ struct Measurement<'a> {
     progress: Progress,
     watch: Watch<'a>,
     bus: &'a SimBus,
-    running: &'a Running,
+    link: &'a Board,
+    terms: &'a Terms,
     board: &'a EmulatedBoard,
 }
 
@@ -226,8 +230,8 @@ impl Measurement<'_> {
             },
             told,
         )?;
-        let (host, board) = (self.running.counters(), self.board.counters());
-        let terms = self.running.terms();
+        let (host, board) = (self.link.status().counters, self.board.counters());
+        let terms = self.terms;
         Ok(Report {
             ok: true,
             layout: terms.layout.to_string(),
@@ -283,7 +287,7 @@ impl Measurement<'_> {
     /// Reads all counters once both sides have come to rest: each publishes its
     /// own before it sleeps, and an idle link sleeps after some microseconds.
     fn quiet_reading(&self) -> Result<Reading> {
-        let take = || Reading::take(self.bus, self.running, self.board);
+        let take = || Reading::take(self.bus, self.link, self.board);
         let mut reading = take();
         for _ in 0..50 {
             self.watch.pause(Duration::from_millis(20))?;

@@ -5,26 +5,27 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use virtio_phys_host::daemon::{Running, Starting};
+use virtio_phys_host::daemon::{Board, LinkState};
+use virtio_phys_host::session::Terms;
 use virtio_phys_host::signals::EndSignals;
 
 /// What ends the demo although no step of it failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Ended {
     /// Somebody asked.
     Signal(Signal),
-    /// The link to the board ended; the daemon's code knows why.
-    Link,
+    /// The link to the board ended, for this reason.
+    Link(String),
 }
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => write!(f, "ended by {signal} before it was done"),
-            Self::Link => f.write_str("the link to the board ended"),
+            Self::Link(why) => write!(f, "the link to the board ended: {why}"),
         }
     }
 }
@@ -48,12 +49,12 @@ pub(crate) fn status_of(signal: i32) -> ExitCode {
 #[derive(Clone, Copy)]
 pub(crate) struct Watch<'a> {
     signals: &'a EndSignals,
-    running: &'a Running,
+    board: &'a Board,
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) const fn new(signals: &'a EndSignals, running: &'a Running) -> Self {
-        Self { signals, running }
+    pub(crate) const fn new(signals: &'a EndSignals, board: &'a Board) -> Self {
+        Self { signals, board }
     }
 
     /// Waits until `fd` is ready for `what`, for at most `longest`: whether it is.
@@ -67,7 +68,7 @@ impl<'a> Watch<'a> {
         loop {
             let mut fds = [
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.running.ended(), PollFlags::POLLIN),
+                PollFd::new(self.board.changed(), PollFlags::POLLIN),
                 PollFd::new(fd, what),
             ];
             poll_until(&mut fds, deadline)?;
@@ -76,7 +77,11 @@ impl<'a> Watch<'a> {
                 return Err(Ended::Signal(signal).into());
             }
             if link {
-                return Err(Ended::Link.into());
+                self.board.acknowledge();
+                let status = self.board.status();
+                if status.state != LinkState::Up {
+                    return Err(Ended::Link(status.last_failure.unwrap_or_default()).into());
+                }
             }
             if ready || Instant::now() >= deadline {
                 return Ok(ready);
@@ -86,8 +91,8 @@ impl<'a> Watch<'a> {
 
     /// Does nothing for `time`.
     pub(crate) fn pause(&self, time: Duration) -> Result<()> {
-        // The link's own descriptor once more, which ends the wait anyway.
-        self.wait(self.running.ended(), PollFlags::POLLIN, time).map(drop)
+        // Something that never becomes readable: the link's end alone counts.
+        self.wait(self.board.ended(), PollFlags::POLLIN, time).map(drop)
     }
 
     /// Whether the demo may go on.
@@ -96,20 +101,25 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Waits until the board is attached.
-pub(crate) fn attached(starting: Starting, signals: &EndSignals) -> Result<Running> {
+/// Waits until the board is attached: what was agreed on.
+pub(crate) fn attached(board: &Board, signals: &EndSignals) -> Result<Terms> {
     loop {
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(starting.settled(), PollFlags::POLLIN),
+            PollFd::new(board.changed(), PollFlags::POLLIN),
         ];
         poll(&mut fds, PollTimeout::NONE).context("poll")?;
-        let [signal, settled] = fds.map(|fd| fd.any().unwrap_or(false));
+        let [signal, _] = fds.map(|fd| fd.any().unwrap_or(false));
         if signal && let Some(signal) = signals.arrived() {
             return Err(Ended::Signal(signal).into());
         }
-        if settled {
-            return Ok(starting.finish()?);
+        board.acknowledge();
+        let status = board.status();
+        match (status.state, status.terms, status.last_failure) {
+            (LinkState::Up, Some(terms), _) => return Ok(terms),
+            // The daemon would try again; the demo shows what is wrong.
+            (_, _, Some(failure)) => return Err(anyhow!(failure)),
+            _ => {}
         }
     }
 }

@@ -1,0 +1,319 @@
+//! One session after the other, for as long as the daemon runs: attach, watch,
+//! clean up, back off, attach again (docs/protocol.md, "Sessions").
+//!
+//! A plain state machine, as everything here. Guarantee: it never gives up on
+//! a board. Whatever ended a session, the next attempt is at most the longest
+//! back-off away, and the memory of the old one was out of the board's reach
+//! before the new one shares any.
+
+use std::fmt;
+
+use shared::link::{Backoff, Epoch};
+
+use super::attach::{Event, Session};
+use super::config::SessionConfig;
+use super::error::SessionError;
+use crate::bridge::BridgeError;
+use crate::bus::Bus;
+
+/// Why a session ended that nobody asked to end.
+#[derive(Debug)]
+pub enum Ended {
+    /// The bring-up was refused, or the link was lost.
+    Session(SessionError),
+    /// The data path found the board breaking the protocol or hanging.
+    Bridge(BridgeError),
+    /// The caller could not go on, in its own words.
+    Caller(String),
+    /// The operator asked for the board to be reset.
+    ResetAsked,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => error.fmt(f),
+            Self::Bridge(error) => error.fmt(f),
+            Self::Caller(text) => f.write_str(text),
+            Self::ResetAsked => f.write_str("the operator asked for a reset of the board"),
+        }
+    }
+}
+
+/// What [`Supervisor::step`] tells.
+pub enum Supervised<B: Bus> {
+    /// Something happened in the session.
+    Event(Event<B>),
+    /// The session is over, or none came of the attempt. Stop all that touches
+    /// its queues, then call [`Supervisor::released`].
+    Ended(Ended),
+    /// All is over, as [`Supervisor::stop`] asked. The error: the board did
+    /// not let go by itself.
+    Stopped(Result<(), SessionError>),
+}
+
+/// What a step of the supervisor wants.
+pub struct Step<B: Bus> {
+    /// What happened.
+    pub event: Option<Supervised<B>>,
+    /// Step again at this time at the latest, in ms, or on an interrupt.
+    pub wait_until: u64,
+}
+
+/// Where a board's link stands.
+#[derive(Debug)]
+enum Mode {
+    /// Until the next attempt.
+    Waiting { until: u64 },
+    /// A session is being brought up, or runs.
+    Session,
+    /// It is over, and the caller was not told yet.
+    Over(Ended, Cleanup),
+    /// The caller was told, and has not answered yet.
+    Releasing(Cleanup),
+    /// The session is being detached.
+    Leaving,
+    /// All is over and told.
+    Stopped,
+}
+
+/// What is left to do for a session that is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cleanup {
+    /// The board still answers: detach.
+    Detach,
+    /// It does not, or not to be trusted: take everything away from it.
+    Abandon,
+    /// The same, and reset it whatever it says.
+    Reset,
+}
+
+/// One board's sessions.
+pub struct Supervisor<B: Bus> {
+    config: SessionConfig,
+    /// While there is no session.
+    bus: Option<B>,
+    session: Option<Session<B>>,
+    mode: Mode,
+    stopping: bool,
+    backoff: Backoff,
+    random: u32,
+    up_since: Option<u64>,
+    sessions: u64,
+}
+
+impl<B: Bus> Supervisor<B> {
+    /// A supervisor whose first attempt is due at once. `random` differs from
+    /// daemon to daemon: epochs and jitter come of it.
+    #[must_use]
+    pub const fn new(bus: B, config: SessionConfig, random: u32) -> Self {
+        Self {
+            config,
+            bus: Some(bus),
+            session: None,
+            mode: Mode::Waiting { until: 0 },
+            stopping: false,
+            backoff: Backoff::new(),
+            random: random | 1,
+            up_since: None,
+            sessions: 0,
+        }
+    }
+
+    /// Goes on at time `now` (ms). Never waits.
+    pub fn step(&mut self, now: u64) -> Step<B> {
+        let (event, wait_until) = match std::mem::replace(&mut self.mode, Mode::Stopped) {
+            Mode::Waiting { .. } if self.stopping => (Some(Supervised::Stopped(Ok(()))), u64::MAX),
+            Mode::Waiting { until } if now < until => {
+                self.mode = Mode::Waiting { until };
+                (None, until)
+            }
+            Mode::Waiting { .. } => {
+                self.begin();
+                (None, now)
+            }
+            mode @ (Mode::Session | Mode::Leaving) => self.step_session(mode, now),
+            Mode::Over(why, cleanup) => {
+                self.mode = Mode::Releasing(cleanup);
+                (Some(Supervised::Ended(why)), u64::MAX)
+            }
+            Mode::Releasing(cleanup) => {
+                self.mode = Mode::Releasing(cleanup);
+                (None, u64::MAX)
+            }
+            Mode::Stopped => (None, u64::MAX),
+        };
+        Step { event, wait_until }
+    }
+
+    /// Begins an attempt.
+    fn begin(&mut self) {
+        let epoch = Epoch::from_random(self.draw());
+        let Some(bus) = self.bus.take() else { return };
+        self.mode = match Session::begin(bus, self.config, epoch) {
+            Ok(session) => {
+                self.session = Some(session);
+                Mode::Session
+            }
+            Err((error, bus)) => {
+                self.bus = Some(bus);
+                Mode::Over(Ended::Session(error), Cleanup::Abandon)
+            }
+        };
+    }
+
+    fn step_session(&mut self, mode: Mode, now: u64) -> (Option<Supervised<B>>, u64) {
+        let leaving = matches!(mode, Mode::Leaving);
+        self.mode = mode;
+        let Some(session) = &mut self.session else {
+            self.wait(now);
+            return (None, now);
+        };
+        match session.step(now) {
+            Ok(step) => match step.event {
+                Some(Event::Down) => (self.down(now, Ok(())), now),
+                // Nobody touches queues any more.
+                Some(_) if leaving => (None, now),
+                Some(event) => {
+                    if matches!(event, Event::Up(_)) {
+                        self.sessions += 1;
+                        self.up_since = Some(now);
+                    }
+                    (Some(Supervised::Event(event)), now)
+                }
+                None => (None, step.wait_until),
+            },
+            Err(error) if leaving => {
+                session.abandon();
+                (self.down(now, Err(error)), now)
+            }
+            Err(error) => {
+                let orderly = matches!(error, SessionError::NeedsReset);
+                let cleanup = if orderly { Cleanup::Detach } else { Cleanup::Abandon };
+                self.mode = Mode::Over(Ended::Session(error), cleanup);
+                (None, now)
+            }
+        }
+    }
+
+    /// The session is released.
+    fn down(&mut self, now: u64, outcome: Result<(), SessionError>) -> Option<Supervised<B>> {
+        self.bus = self.session.take().map(Session::into_bus).or_else(|| self.bus.take());
+        if self.stopping {
+            self.mode = Mode::Stopped;
+            return Some(Supervised::Stopped(outcome));
+        }
+        self.wait(now);
+        None
+    }
+
+    /// Backs off.
+    fn wait(&mut self, now: u64) {
+        if let Some(since) = self.up_since.take() {
+            self.backoff.session_lasted(now.saturating_sub(since));
+        }
+        let random = self.draw();
+        self.mode = Mode::Waiting { until: now.saturating_add(self.backoff.next_ms(random)) };
+    }
+
+    /// Answers [`Supervised::Ended`]: nothing touches the session's queues any
+    /// more.
+    pub fn released(&mut self, now: u64) {
+        let Mode::Releasing(cleanup) = self.mode else { return };
+        let Some(session) = &mut self.session else {
+            self.wait(now);
+            return;
+        };
+        match cleanup {
+            Cleanup::Detach => {
+                session.detach(now);
+                self.mode = Mode::Leaving;
+                return;
+            }
+            Cleanup::Abandon => session.abandon(),
+            Cleanup::Reset => session.reset_board(),
+        }
+        // Not asked to stop in between: `stop` would have changed the mode.
+        let _ = self.down(now, Ok(()));
+    }
+
+    /// The caller cannot go on with the session, and touches none of its
+    /// queues any more; [`Supervised::Ended`] follows all the same.
+    pub fn fail(&mut self, why: Ended) {
+        if matches!(self.mode, Mode::Session) {
+            self.mode = Mode::Over(why, Cleanup::Detach);
+        }
+    }
+
+    /// Resets the board, as the operator asks: the session ends, the bus
+    /// resets the board, and the next attempt follows. Without a session the
+    /// bus resets it at once.
+    ///
+    /// # Errors
+    /// The bus cannot.
+    pub fn reset_board(&mut self, now: u64) -> Result<(), SessionError> {
+        match &self.mode {
+            Mode::Session => self.mode = Mode::Over(Ended::ResetAsked, Cleanup::Reset),
+            Mode::Waiting { .. } => {
+                if let Some(bus) = &mut self.bus {
+                    bus.reset()?;
+                }
+                self.backoff = Backoff::new();
+                self.wait(now);
+            }
+            // It is being taken apart already.
+            Mode::Over(..) | Mode::Releasing(_) | Mode::Leaving | Mode::Stopped => {}
+        }
+        Ok(())
+    }
+
+    /// Begins the end: the session is detached, and [`Supervised::Stopped`]
+    /// follows. Nothing may touch its queues any more.
+    pub fn stop(&mut self, now: u64) {
+        self.stopping = true;
+        match (&self.mode, &mut self.session) {
+            (Mode::Session | Mode::Over(..) | Mode::Releasing(_), Some(session)) => {
+                session.detach(now);
+                self.mode = Mode::Leaving;
+            }
+            (Mode::Leaving | Mode::Stopped, _) => {}
+            (_, _) => self.mode = Mode::Waiting { until: 0 },
+        }
+    }
+
+    /// Settings of the next attempts.
+    pub const fn set_config(&mut self, config: SessionConfig) {
+        self.config = config;
+    }
+
+    /// The session at hand, if there is one.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Session<B>> {
+        self.session.as_ref()
+    }
+
+    /// When the next attempt is due, in ms, while it waits for one.
+    #[must_use]
+    pub const fn next_attempt(&self) -> Option<u64> {
+        match self.mode {
+            Mode::Waiting { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Sessions that came up so far.
+    #[must_use]
+    pub const fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// A number that nobody else draws next (xorshift32, Marsaglia 2003).
+    const fn draw(&mut self) -> u32 {
+        let mut x = self.random;
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random = x;
+        x
+    }
+}
