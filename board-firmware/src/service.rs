@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod tests;
+mod view;
 
 use shared::link::{
     BoardDescription, BoardLink, BoardModel, ControlError, Epoch, FaultReport, SessionEvent,
@@ -15,6 +16,7 @@ use shared::link::{
 use shared::msg::body::{RegionMessage, ResultCode};
 use shared::msg::device::{DeviceEndpoint, VirtioDevice};
 
+use self::view::View;
 use crate::device::{BoardDevice, Context, Ran, Stop, Wake};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
@@ -72,7 +74,8 @@ const DOORBELL_GRACE: u64 = 1000;
 const LIVELY: u64 = 1000;
 
 /// A board: its support, its DMA engine, its devices (numbers 0 up, all of one
-/// type; a board with several kinds makes an enum of them).
+/// type, which for a board with several kinds is a
+/// [`DeviceKind`](crate::device::DeviceKind)).
 #[derive(Debug)]
 pub struct Service<S: BoardSupport, E, M, const DEVICES: usize = 1> {
     link: BoardLink<S::Window>,
@@ -96,6 +99,8 @@ struct Around<S: BoardSupport, E, M, const DEVICES: usize> {
     support: S,
     dma: E,
     devices: [VirtioDevice<M, DEVICE_QUEUES>; DEVICES],
+    /// Which of them are there for a host.
+    present: [bool; DEVICES],
     /// One bit for each region that is open.
     open: u64,
     reboot: bool,
@@ -129,6 +134,7 @@ where
                 support,
                 dma,
                 devices: devices.map(VirtioDevice::new),
+                present: [true; DEVICES],
                 open: 0,
                 reboot: false,
                 trace: Trace::new(),
@@ -211,14 +217,22 @@ where
 
     fn run_devices(&mut self, now: u64) -> Ran {
         let mut all = Ran { moved: 0, announced: 0, wake: Wake::Idle };
-        let Around { support, dma, devices, .. } = &mut self.around;
-        for device in devices {
-            let regions = self.link.regions();
-            let mut context = Context { now, support, dma, regions };
+        let mut reboot = false;
+        let Around { support, dma, devices, present, trace, .. } = &mut self.around;
+        for number in 0..DEVICES {
+            let Some((before, rest)) = devices.split_at_mut_checked(number) else { break };
+            let Some((device, behind)) = rest.split_first_mut() else { break };
+            let (link, regions) = (&self.link, self.link.regions());
+            let board = &View { link, trace, before, behind, present };
+            let mut context = Context { now, support, dma, regions, board, reboot: false };
             let ran = device.model_mut().run(&mut context);
+            reboot |= context.reboot;
             all.moved = all.moved.saturating_add(ran.moved);
             all.announced = all.announced.saturating_add(ran.announced);
             all.wake = all.wake.sooner(ran.wake);
+        }
+        if reboot {
+            self.around.ask_for_reboot();
         }
         all
     }
@@ -266,6 +280,22 @@ where
         link.min(recheck).min(device).max(now)
     }
 
+    /// Lets a device appear or vanish; all are there at first. One that
+    /// vanishes is reset, and the host is told when it is drained; its number
+    /// stays its own. Behind this call [`Self::step`], also when asleep.
+    pub fn set_present(&mut self, number: u16, present: bool) {
+        let Some(there) = self.around.present.get_mut(usize::from(number)) else { return };
+        if core::mem::replace(there, present) != present {
+            self.link.announce(number, present, &mut self.around);
+            let event = if present {
+                Event::DeviceCame { device: number }
+            } else {
+                Event::DeviceWent { device: number }
+            };
+            self.around.trace.record(self.around.now, event);
+        }
+    }
+
     /// The devices' models, by number.
     pub fn device(&mut self, number: usize) -> Option<&mut M> {
         self.around.devices.get_mut(number).map(VirtioDevice::model_mut)
@@ -296,10 +326,19 @@ where
         &self.stats
     }
 
-    /// Whether the host has asked for a reboot and the board has agreed: it
-    /// then starts over at the next [`Next::Sleep`].
+    /// Whether the host or a device has asked for a reboot and the board has
+    /// agreed: it then starts over at the next [`Next::Sleep`].
     pub const fn reboot_asked(&self) -> bool {
         self.around.reboot
+    }
+}
+
+impl<S: BoardSupport, E, M, const DEVICES: usize> Around<S, E, M, DEVICES> {
+    /// Whether the board will restart.
+    fn ask_for_reboot(&mut self) -> bool {
+        self.trace.record(self.now, Event::ResetAsked);
+        self.reboot |= self.support.reboot();
+        self.reboot
     }
 }
 
@@ -348,9 +387,11 @@ where
         Some(device)
     }
 
+    fn present(&self, number: u16) -> bool {
+        self.present.get(usize::from(number)).is_some_and(|present| *present)
+    }
+
     fn board_reset(&mut self) -> bool {
-        self.trace.record(self.now, Event::ResetAsked);
-        self.reboot = self.support.reboot();
-        self.reboot
+        self.ask_for_reboot()
     }
 }

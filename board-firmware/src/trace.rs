@@ -70,8 +70,18 @@ pub enum Event {
         /// The rule that was broken.
         fault: PeerFault,
     },
-    /// The host asked for a restart of the board.
+    /// The host, or somebody at a console, asked for a restart of the board.
     ResetAsked,
+    /// A device became there for a host.
+    DeviceCame {
+        /// The device.
+        device: u16,
+    },
+    /// A device is no longer there.
+    DeviceWent {
+        /// The device.
+        device: u16,
+    },
 }
 
 /// One entry of the ring.

@@ -5,9 +5,16 @@
 //! drained when [`BoardDevice::run`] returns. That is why a reset can be
 //! answered at once.
 
+mod kind;
 pub mod net;
 mod queue;
 mod transfer;
+mod view;
+
+pub use kind::DeviceKind;
+pub use view::{BoardView, DeviceView, RegionView};
+
+use core::fmt;
 
 use shared::fault::PeerFault;
 use shared::msg::device::DeviceModel;
@@ -18,7 +25,6 @@ use crate::dma::{DmaEngine, DmaError};
 use crate::support::BoardSupport;
 
 /// What a device needs of the board while it runs.
-#[derive(Debug)]
 pub struct Context<'a, S: BoardSupport, E> {
     /// Milliseconds of the service's time.
     pub now: u64,
@@ -28,6 +34,16 @@ pub struct Context<'a, S: BoardSupport, E> {
     pub dma: &'a mut E,
     /// The session's regions.
     pub regions: &'a RegionTable<S::Window>,
+    /// The rest of the board, to look at.
+    pub board: &'a dyn BoardView,
+    /// Set by a device that asks for a restart of the board.
+    pub reboot: bool,
+}
+
+impl<S: BoardSupport, E> fmt::Debug for Context<'_, S, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 /// Why a queue stopped. It stays stopped until the host resets it.
@@ -100,4 +116,10 @@ pub trait BoardDevice<W: Window>: DeviceModel<W> {
 
     /// A queue that has stopped since the last call, and why.
     fn take_stop(&mut self) -> Option<(u16, Stop)>;
+
+    /// One of its counters, with its name: 0 up, without gaps.
+    fn counter(&self, index: usize) -> Option<(&'static str, u64)> {
+        let _ = index;
+        None
+    }
 }

@@ -12,7 +12,7 @@ use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
 use shared::wire::net::{HEADER_LEN, NetHeader, feature};
 
-use super::{FakeBoard, Memories, Memory, leak};
+use super::{FakeBoard, FakeView, Memories, Memory, leak};
 use crate::device::net::{NetBackend, NetDevice, NetMemory, NetOptions, RECEIVEQ, TRANSMITQ};
 use crate::device::{BoardDevice, Context, Ran};
 use crate::dma::{CpuCopy, DmaEngine};
@@ -129,8 +129,14 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
     }
 
     pub(crate) fn run_at(&mut self, now: u64) -> Ran {
-        let mut context =
-            Context { now, support: &mut self.board, dma: &mut self.dma, regions: &self.regions };
+        let mut context = Context {
+            now,
+            support: &mut self.board,
+            dma: &mut self.dma,
+            regions: &self.regions,
+            board: &FakeView::new(),
+            reboot: false,
+        };
         self.device.run(&mut context)
     }
 

@@ -3,9 +3,11 @@
 
 mod driver;
 mod memory;
+mod view;
 
 pub(crate) use driver::{Layout, NetRig, RigOptions, SentFrame, frame_of, random_frame};
 pub(crate) use memory::{FakeBoard, Memory, leak};
+pub(crate) use view::FakeView;
 
 use shared::address::BusAddress;
 use shared::region::{Region, RegionTable, Rights};

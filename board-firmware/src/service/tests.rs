@@ -268,6 +268,18 @@ impl Session {
         Some(bytes.split_off(12))
     }
 
+    /// What the host is told of device 0 within the next heartbeats.
+    fn told(&mut self) -> Vec<u16> {
+        let mut states = Vec::new();
+        for _ in 0..250 {
+            if let Progress::Event(LinkEvent::Device { device, state }) = self.step() {
+                assert_eq!(device, 0);
+                states.push(state);
+            }
+        }
+        states
+    }
+
     /// Lets time pass, with both heartbeats.
     fn pass(&mut self, milliseconds: u64) {
         let end = self.now + milliseconds;
@@ -495,4 +507,47 @@ fn a_host_detaches_and_another_attaches() {
         session = Session::attach_to(wires, board, now, epoch, RING);
     }
     assert_eq!(session.board.link().stats().sessions, 11);
+}
+
+#[test]
+fn a_device_vanishes_and_comes_back() {
+    let mut session = Session::attach();
+    session.offer();
+    session.send(&frame_of(100, 1));
+    session.ring(2);
+    session.step();
+    assert_eq!(session.received().unwrap(), frame_of(100, 1));
+
+    session.offer();
+    session.send(&frame_of(100, 2));
+    session.board.set_present(0, false);
+    // From here on the rings are the host's again, whatever is in them.
+    let rings = session.wires.host.part(4096, HOST - 4096).unwrap();
+    let before = rings.snapshot();
+    session.ring(2);
+    assert_eq!(session.told(), [2]);
+    assert!(rings.snapshot() == before, "a device that is gone wrote");
+    assert_eq!(session.received(), None);
+
+    // What changes nothing is not told, the newest state always is.
+    session.board.set_present(0, false);
+    assert_eq!(session.told(), []);
+    session.board.set_present(0, true);
+    assert_eq!(session.told(), [1]);
+    session.board.set_present(0, false);
+    session.board.set_present(0, true);
+    assert_eq!(session.told(), [2, 1]);
+    assert!(rings.snapshot() == before, "it runs queues that nobody set up");
+
+    // No such device, no such news.
+    session.board.set_present(1, false);
+    assert_eq!(session.told(), []);
+    let events = session.board.trace().iter().map(|entry| entry.event);
+    let expected = [
+        Event::DeviceWent { device: 0 },
+        Event::DeviceCame { device: 0 },
+        Event::DeviceWent { device: 0 },
+        Event::DeviceCame { device: 0 },
+    ];
+    assert_eq!(events.skip(2).collect::<Vec<_>>(), expected);
 }

@@ -405,6 +405,10 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
         }
     }
 
+    fn counter(&self, index: usize) -> Option<(&'static str, u64)> {
+        self.counters.named().nth(index)
+    }
+
     fn take_stop(&mut self) -> Option<(u16, Stop)> {
         for (queue, slot) in (0..).zip(&mut self.stops) {
             if let Some(stop) = slot.take() {

@@ -427,6 +427,11 @@ impl<W: Window + Clone> BoardLink<W> {
         model.session(SessionEvent::Ended { session });
     }
 
+    /// What the control block says.
+    pub const fn description(&self) -> &BoardDescription {
+        &self.description
+    }
+
     /// The regions of the session, empty without one.
     pub const fn regions(&self) -> &RegionTable<W> {
         &self.regions
