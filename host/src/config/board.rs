@@ -200,6 +200,7 @@ fn session(section: &mut Section<'_, '_>, mtu: Option<u32>) -> Option<SessionCon
         to_board_size,
         push_limit: push_limit?,
         mtu: mtu?,
+        console: false,
     })
 }
 
