@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 use shared::address::BusAddress;
 
+use super::ivshmem::IvshmemError;
+
 /// Why a bus could not do what was asked. The texts are for the person who
 /// runs the program.
 #[derive(Debug)]
@@ -71,13 +73,21 @@ pub enum BusError {
         /// Which limit.
         reason: &'static str,
     },
-    /// Nobody answers where the card was: its vendor ID reads all ones.
+    /// Nobody answers where the board was: a card's vendor ID reads all ones,
+    /// a process has left.
     Gone,
     /// Only the simulator's instrument mode can do this.
     NotInstrument {
         /// What was asked for.
         what: &'static str,
     },
+    /// The board could not be reset.
+    NotReset {
+        /// Why not.
+        reason: &'static str,
+    },
+    /// There is no ivshmem server to talk to, or no more.
+    Ivshmem(IvshmemError),
     /// The operating system refused.
     System {
         /// What was tried.
@@ -125,15 +135,27 @@ impl fmt::Display for BusError {
                 write!(f, "the board cannot reach {len} bytes at {address:?}: {reason}")
             }
             Self::Gone => f.write_str(
-                "no card answers (its vendor ID reads all ones): it was pulled out or has no \
-                 power; put it back",
+                "nobody answers where the board was: a card was pulled out or has no power (put \
+                 it back), a process has ended (start it again)",
             ),
             Self::NotInstrument { what } => {
                 write!(f, "{what} needs the simulated bus in instrument mode")
             }
+            Self::NotReset { reason } => write!(
+                f,
+                "the board could not be reset: {reason}. Its old memory is not used in the next \
+                 session; reset the board by hand if it stays silent"
+            ),
+            Self::Ivshmem(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "{what}: {error}"),
         }
     }
 }
 
 impl std::error::Error for BusError {}
+
+impl From<IvshmemError> for BusError {
+    fn from(error: IvshmemError) -> Self {
+        Self::Ivshmem(error)
+    }
+}

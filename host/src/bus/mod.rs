@@ -3,7 +3,8 @@
 //! A backend brings three things: memory of the board's ([`Bus::bar`]), memory
 //! of ours that the board reaches ([`Bus::share`]), and notifications each way
 //! ([`Bus::doorbell`], [`Bus::interrupt`]). Everything above this layer is the
-//! same on every backend. The one here is [`sim`], a simulated PCIe bus.
+//! same on every backend: [`sim`], a simulated PCIe bus, and [`ivshmem`], memory
+//! shared between processes.
 //!
 //! What a backend promises about order is what PCIe gives to uncached windows
 //! and what rule R4 rests on (docs/protocol-rings.md, "Order"):
@@ -15,6 +16,7 @@
 //!   control block says otherwise.
 
 mod error;
+pub mod ivshmem;
 pub mod sim;
 
 use std::os::fd::BorrowedFd;

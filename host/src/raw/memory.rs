@@ -1,11 +1,28 @@
 //! Memory of this process that a window can cover and the kernel can copy into.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
 use shared::raw::{RamWindow, StoreWidth};
+
+/// Why a file cannot be mapped as shared memory.
+#[derive(Debug)]
+pub enum MapError {
+    /// It is no file with a length.
+    NotAFile,
+    /// It may become shorter while it is mapped, and a process that touches
+    /// what is gone is killed.
+    MayShrink,
+    /// This length in bytes cannot be mapped.
+    Length(u64),
+    /// The kernel's reason.
+    System(io::Error),
+}
 
 /// Zeroed, page-aligned memory, unmapped when its last handle or window goes.
 /// Pages that were never touched cost nothing.
@@ -23,7 +40,31 @@ impl SharedMemory {
         Ok(Self { map: Arc::new(MmapMut::map_anon(len)?.into()) })
     }
 
-    /// A window over all of it, for threads of this process.
+    /// Maps all of `file`, which somebody else may have mapped as well: a memfd
+    /// that is sealed against shrinking.
+    ///
+    /// # Errors
+    /// [`MapError`].
+    pub fn of_file(file: BorrowedFd<'_>) -> Result<Self, MapError> {
+        let system = |errno: nix::Error| MapError::System(errno.into());
+        let status = fstat(file).map_err(system)?;
+        if status.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+            return Err(MapError::NotAFile);
+        }
+        // A file that knows no seals has none. The seal first, the length after.
+        let seals = fcntl(file, FcntlArg::F_GET_SEALS).unwrap_or(0);
+        if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
+            return Err(MapError::MayShrink);
+        }
+        let len = fstat(file).map_err(system)?.st_size.cast_unsigned();
+        let Some(bytes) = usize::try_from(len).ok().filter(|bytes| *bytes > 0) else {
+            return Err(MapError::Length(len));
+        };
+        let map = MmapOptions::new().len(bytes).map_raw(file.as_raw_fd());
+        Ok(Self { map: Arc::new(map.map_err(MapError::System)?) })
+    }
+
+    /// A window over all of it.
     #[must_use]
     pub fn window(&self) -> RamWindow<Arc<MmapRaw>> {
         let start = NonNull::new(self.map.as_mut_ptr()).unwrap_or(NonNull::dangling());
@@ -32,6 +73,7 @@ impl SharedMemory {
         // SAFETY:
         // - `start` is page-aligned, and its `len` bytes are mapped readable and
         //   writable as long as the map lives, of which the window keeps an `Arc`.
+        //   A mapped file cannot shrink below them: `of_file` asked for that seal.
         // - The map is private to this type, which hands out windows only and
         //   forms no reference; `MmapRaw` itself hands out none in safe code.
         unsafe { RamWindow::new(start, len, StoreWidth::Bits64, Arc::clone(&self.map)) }

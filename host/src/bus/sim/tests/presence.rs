@@ -42,8 +42,8 @@ fn a_card_that_is_pulled_out_answers_nothing() {
         assert!(!rig.board.take_reset(), "nobody is there to notice it");
         assert_eq!(
             refused.to_string(),
-            "no card answers (its vendor ID reads all ones): it was pulled out or has no power; \
-             put it back"
+            "nobody answers where the board was: a card was pulled out or has no power (put it \
+             back), a process has ended (start it again)"
         );
     }
 }

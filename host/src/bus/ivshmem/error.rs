@@ -1,0 +1,168 @@
+//! What went wrong between an ivshmem client and its server.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+use crate::raw::MapError;
+
+/// Where in the server's greeting a client stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The protocol's version.
+    Version,
+    /// The client's own number.
+    Identity,
+    /// The shared memory.
+    Memory,
+    /// The vectors of the others and our own: to the end.
+    Peers,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Version => "the protocol version",
+            Self::Identity => "our own number",
+            Self::Memory => "the shared memory",
+            Self::Peers => "the interrupt vectors",
+        })
+    }
+}
+
+/// What the server said that it must not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nonsense {
+    /// A version of the protocol that nobody here speaks.
+    Version,
+    /// A number that is none of a peer.
+    Number,
+    /// No descriptor where one belongs.
+    NoDescriptor,
+    /// A descriptor where none belongs, or several.
+    Descriptors,
+    /// More peers than a client keeps.
+    Peers,
+}
+
+/// Why there is no connection to an ivshmem server, or none any more.
+#[derive(Debug)]
+pub enum IvshmemError {
+    /// Nobody serves the socket, or we may not talk to it.
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's reason.
+        error: io::Error,
+    },
+    /// The server did not say what it has to in time.
+    Silent {
+        /// What was awaited.
+        step: Step,
+        /// For this long, in milliseconds.
+        waited: u64,
+    },
+    /// The server has closed the connection.
+    Closed {
+        /// What would have come next.
+        step: Step,
+    },
+    /// The server breaks the protocol.
+    Nonsense {
+        /// What should have come.
+        step: Step,
+        /// What is wrong with it.
+        what: Nonsense,
+        /// The number that it said.
+        number: i64,
+    },
+    /// The memory that the server offers cannot be used.
+    Memory(MapError),
+    /// Somebody else serves this socket already.
+    Served {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that is no socket has the socket's name.
+    NotASocket {
+        /// The name.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Its answer.
+        error: io::Error,
+    },
+}
+
+impl IvshmemError {
+    /// For `map_err`: an error met while trying to do `what`.
+    pub(super) fn system<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::System { what, error: error.into() }
+    }
+}
+
+impl fmt::Display for IvshmemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { path, error } => write!(
+                f,
+                "no ivshmem server answers at {}: {error}; start the board (or its server) first, \
+                 or name its socket",
+                path.display()
+            ),
+            Self::Silent { step, waited } => write!(
+                f,
+                "the ivshmem server did not send {step} within {waited} ms: is its process stopped?"
+            ),
+            Self::Closed { step } => write!(
+                f,
+                "the ivshmem server closed the connection before {step}: it ended, or it has as \
+                 many clients as it takes"
+            ),
+            Self::Nonsense { step, what, number } => {
+                let what = match what {
+                    Nonsense::Version => "a version that is not 0",
+                    Nonsense::Number => "not the number that belongs here",
+                    Nonsense::NoDescriptor => "without the file descriptor that belongs to it",
+                    Nonsense::Descriptors => "with file descriptors that do not belong to it",
+                    Nonsense::Peers => "one more peer than is kept",
+                };
+                write!(
+                    f,
+                    "this is no ivshmem server as QEMU 2.5 and later know it: for {step} it sent \
+                     {number}, {what}"
+                )
+            }
+            Self::Memory(error) => match error {
+                MapError::NotAFile => f.write_str("the ivshmem server's memory is not a file"),
+                MapError::MayShrink => f.write_str(
+                    "the ivshmem server's memory may shrink, which would kill this process: the \
+                     server must seal it (a memfd with F_SEAL_SHRINK)",
+                ),
+                MapError::Length(len) => write!(
+                    f,
+                    "the ivshmem server's memory has {len} bytes: a power of two from 1 MiB to \
+                     1 TiB is needed"
+                ),
+                MapError::System(error) => {
+                    write!(f, "cannot map the ivshmem server's memory: {error}")
+                }
+            },
+            Self::Served { path } => write!(
+                f,
+                "{} is served already: stop the other board, or choose another socket",
+                path.display()
+            ),
+            Self::NotASocket { path } => write!(
+                f,
+                "{} is there and is no socket: choose another name or remove it",
+                path.display()
+            ),
+            Self::System { what, error } => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for IvshmemError {}
