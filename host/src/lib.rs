@@ -11,7 +11,8 @@
 //! 7. `raw`: all unsafe code.
 //!
 //! Beside them, [`config`]: what an operator decides; [`signals`]: how a program
-//! is asked to end; [`slow_queue`]: a queue that carries no frames.
+//! is asked to end; [`slow_queue`]: a queue that carries no frames; and
+//! [`net_control`]: virtio-net's.
 //!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
@@ -22,6 +23,7 @@ pub mod daemon;
 mod limit;
 pub mod namespace;
 pub mod net;
+pub mod net_control;
 pub mod netlink;
 pub mod pool;
 pub mod raw;
