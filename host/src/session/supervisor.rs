@@ -6,6 +6,9 @@
 //! back-off away, and the memory of the old one was out of the board's reach
 //! before the new one shares any.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use shared::link::{Backoff, Epoch};
