@@ -47,6 +47,14 @@ impl core::error::Error for DmaError {}
 ///   `finish`.
 /// - Posts to the same bytes arrive in the order in which they were made.
 /// - A failed `fetch` or `post` leaves the engine usable.
+///
+/// On a board whose cache is not coherent
+/// ([`BoardSupport::clean`](crate::support::BoardSupport::clean)):
+/// - An engine reads and writes board memory past the cache, or keeps the
+///   cache clean itself.
+/// - One that leaves some copies to the CPU finishes each of its own posts
+///   before it returns: a header and the bytes behind it share a cache line,
+///   and the CPU must not have fetched that line before they arrived.
 pub trait DmaEngine<W: Window> {
     /// Copies from the window at `offset` into private memory.
     ///

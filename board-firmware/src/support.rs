@@ -83,16 +83,34 @@ pub trait BoardSupport {
     /// description), and the host flushes instead.
     fn raise(&mut self, vector: u16);
 
-    /// Writes back the cache lines of board memory that the CPU or an engine
-    /// behind its cache has just written, before the host is told. Called for
-    /// each piece of payload posted; a coherent board has nothing to do, and
-    /// for windows into host memory no board has.
+    /// Writes the dirty cache lines that `len` bytes at `offset` touch back to
+    /// memory, where the host reads them. Called for each piece of payload,
+    /// right behind its [`post`](crate::dma::DmaEngine::post). The lines may
+    /// stay in the cache.
+    ///
+    /// For boards that map board memory's payload cached and whose cache does
+    /// not see the host's accesses. When it returns, a [`Window::barrier`]
+    /// orders the bytes like any other store (on Arm: clean by address to the
+    /// point of coherency, the barrier's `dsb` completes it). A coherent board,
+    /// one that maps board memory uncached, and for windows into host memory
+    /// every board, has nothing to do.
     fn clean(&mut self, window: &Self::Window, offset: u64, len: u32) {
         let _ = (window, offset, len);
     }
 
-    /// Drops the cache lines of board memory that the host has written, before
-    /// they are read. Called for each piece of payload fetched.
+    /// Drops the cache lines that `len` bytes at `offset` touch, so that the
+    /// next access finds what is in memory. For the same boards as
+    /// [`clean`](Self::clean); loads that come later must not be served from a
+    /// line fetched earlier (on Arm: invalidate by address, then `dsb`).
+    ///
+    /// Called for each piece of payload right before its
+    /// [`fetch`](crate::dma::DmaEngine::fetch): lines from an earlier use of the
+    /// buffer, or fetched ahead, are old. And for its first and its last byte
+    /// before each `post`: lines are written back whole, and an old copy of the
+    /// neighbours in them would go along. Nothing in these lines is ever dirty,
+    /// because each post is cleaned at once; so nothing is lost. Rings and the
+    /// buffers of either direction never share 64 bytes (R2); a board with
+    /// longer lines maps board memory uncached.
     fn invalidate(&mut self, window: &Self::Window, offset: u64, len: u32) {
         let _ = (window, offset, len);
     }

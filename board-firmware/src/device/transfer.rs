@@ -122,8 +122,14 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
             let Some((part, rest)) = from.split_at_checked(span.len as usize) else { break };
             self.posts += 1;
             self.unfinished = true;
-            self.dma.post(part, span.window, span.offset)?;
+            // Cache lines are written back whole: those that this begins and
+            // ends in must not hold an old copy of their other bytes.
+            self.support.invalidate(span.window, span.offset, 1);
+            self.support.invalidate(span.window, span.offset + u64::from(span.len) - 1, 1);
+            let posted = self.dma.post(part, span.window, span.offset);
+            // Also of what failed nothing stays dirty.
             self.support.clean(span.window, span.offset, span.len);
+            posted?;
             from = rest;
         }
         Ok(())

@@ -86,8 +86,9 @@ impl Window for Memory {
 #[derive(Debug, Default)]
 pub(crate) struct FakeBoard {
     pub(crate) raised: Vec<u16>,
-    pub(crate) cleaned: u64,
-    pub(crate) invalidated: u64,
+    /// Cache lines written back, and dropped: offset and length of each call.
+    pub(crate) cleaned: Vec<(u64, u32)>,
+    pub(crate) invalidated: Vec<(u64, u32)>,
     /// Transfers under way, by an engine that counts them; none may be when
     /// frames are announced.
     pub(crate) under_way: Rc<Cell<usize>>,
@@ -112,12 +113,12 @@ impl BoardSupport for FakeBoard {
         self.raised.push(vector);
     }
 
-    fn clean(&mut self, _: &Memory, _: u64, len: u32) {
-        self.cleaned += u64::from(len);
+    fn clean(&mut self, _: &Memory, offset: u64, len: u32) {
+        self.cleaned.push((offset, len));
     }
 
-    fn invalidate(&mut self, _: &Memory, _: u64, len: u32) {
-        self.invalidated += u64::from(len);
+    fn invalidate(&mut self, _: &Memory, offset: u64, len: u32) {
+        self.invalidated.push((offset, len));
     }
 }
 

@@ -33,6 +33,19 @@ pub struct RigSupport {
     memory: SimWindow,
     rung: u32,
     open: BTreeSet<u32>,
+    /// A cache hook that does nothing, to see that a test would notice.
+    pub forgets: Option<CacheHook>,
+}
+
+/// What the board library calls to maintain a cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheHook {
+    /// Invalidate what is read next.
+    BeforeFetch,
+    /// Invalidate the lines that a post begins and ends in.
+    BeforePost,
+    /// Clean what was written.
+    AfterPost,
 }
 
 impl RigSupport {
@@ -78,32 +91,66 @@ impl BoardSupport for RigSupport {
     fn raise(&mut self, vector: u16) {
         self.port.raise(vector);
     }
+
+    fn clean(&mut self, window: &SimWindow, offset: u64, len: u32) {
+        if self.forgets != Some(CacheHook::AfterPost) {
+            window.clean(offset, len.into());
+        }
+    }
+
+    fn invalidate(&mut self, window: &SimWindow, offset: u64, len: u32) {
+        // No piece that is read is as short.
+        let hook = if len == 1 { CacheHook::BeforePost } else { CacheHook::BeforeFetch };
+        if self.forgets != Some(hook) {
+            window.invalidate(offset, len.into());
+        }
+    }
 }
 
 /// What moves the payload.
 #[derive(Debug)]
 pub struct Engine {
     kind: EngineKind,
+    /// It waits for each post: the CPU may write to the same cache lines next.
+    finishes_each: bool,
     /// Where it last posted to: its barrier is the engine's.
     last: Option<SimWindow>,
 }
 
 impl Engine {
-    fn view(&self, window: &SimWindow) -> Option<SimWindow> {
-        (self.kind == EngineKind::Dma).then(|| window.dma_view()).flatten()
+    /// The window for a copy of `len` bytes by the engine; `None`: it is the CPU's.
+    fn view(&self, window: &SimWindow, len: usize) -> Option<SimWindow> {
+        let from = match self.kind {
+            EngineKind::Cpu => return None,
+            EngineKind::Dma => 0,
+            EngineKind::Mixed(from) => from,
+        };
+        if len >= from { window.dma_view() } else { None }
     }
 }
 
 impl DmaEngine<SimWindow> for Engine {
     fn fetch(&mut self, from: &SimWindow, offset: u64, into: &mut [u8]) -> Result<(), DmaError> {
-        let view = self.view(from);
+        let view = self.view(from, into.len());
         CpuCopy.fetch(view.as_ref().unwrap_or(from), offset, into)
     }
 
     fn post(&mut self, from: &[u8], to: &SimWindow, offset: u64) -> Result<(), DmaError> {
-        let view = self.view(to);
+        let view = self.view(to, from.len());
+        if view.is_none() {
+            // What the engine wrote to the same bytes comes first.
+            self.finish()?;
+        } else if self.last.is_none() {
+            // What the CPU wrote to the same bytes comes first.
+            to.barrier(Barrier::Full);
+        }
         CpuCopy.post(from, view.as_ref().unwrap_or(to), offset)?;
         self.last = view;
+        if self.finishes_each {
+            self.finish()?;
+            // The CPU has seen that it is over; what it loads comes behind.
+            to.barrier(Barrier::Read);
+        }
         Ok(())
     }
 
@@ -150,11 +197,17 @@ impl<B: NetBackend> Board<B> {
             },
             backend,
         );
-        let memory = port.memory(CONTROL_LEN, bus.bar_len() - CONTROL_LEN);
+        let (at, len) = (CONTROL_LEN, bus.bar_len() - CONTROL_LEN);
+        let memory = if options.board.non_coherent {
+            port.cached_memory(at, len)
+        } else {
+            port.memory(at, len)
+        };
         let support = RigSupport {
             memory: memory.expect("the BAR has board memory"),
             rung: 0,
             open: BTreeSet::new(),
+            forgets: None,
             port,
         };
         let mut service = Service::new(
@@ -162,7 +215,7 @@ impl<B: NetBackend> Board<B> {
             0,
             describe(bus, &options.board),
             support,
-            Engine { kind: engine, last: None },
+            Engine { kind: engine, finishes_each: options.board.non_coherent, last: None },
             [device.expect("the device's options do")],
             ServiceOptions { spin, recheck_ms: 10 },
         )
@@ -237,7 +290,8 @@ fn describe(bus: &SimBus, options: &BoardOptions) -> BoardDescription {
         mac: BOARD_MAC,
         versions: options.versions,
         interrupts_unordered: options.interrupts_unordered,
-        dma_engine: limits.dma && options.engine == EngineKind::Dma,
+        // One that only copies in board memory is the board's own business.
+        dma_engine: limits.dma && limits.windows > 0 && options.engine != EngineKind::Cpu,
         vectors: 4,
         widest_store: StoreWidth::Bits64,
         heartbeat: options.heartbeat,

@@ -30,7 +30,7 @@ use shared::address::BusAddress;
 use shared::region::Rights;
 use shared::window::Window;
 
-pub use board::{BOARD_MAC, Board, CONTROL_LEN, Engine, HOST_MAC, RigSupport};
+pub use board::{BOARD_MAC, Board, CONTROL_LEN, CacheHook, Engine, HOST_MAC, RigSupport};
 pub use bus::{RigBus, RigLatch};
 pub use host::{Host, Pair};
 pub use options::{BoardOptions, EngineKind, RigOptions};

@@ -39,6 +39,9 @@ pub struct BoardOptions {
     pub interrupts_unordered: bool,
     /// What moves its payload.
     pub engine: EngineKind,
+    /// Its CPU reaches payload in board memory through a cache that nobody
+    /// keeps coherent.
+    pub non_coherent: bool,
     /// How often hearts beat.
     pub heartbeat: Heartbeat,
 }
@@ -50,6 +53,8 @@ pub enum EngineKind {
     Cpu,
     /// Its DMA engine, an initiator of its own.
     Dma,
+    /// The engine from so many bytes on, shorter copies the CPU.
+    Mixed(usize),
 }
 
 /// Host memory that may be shared.
@@ -82,6 +87,7 @@ impl RigOptions {
                 versions: Versions::OURS,
                 interrupts_unordered: false,
                 engine: EngineKind::Dma,
+                non_coherent: false,
                 heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
             },
         }
@@ -95,6 +101,16 @@ impl RigOptions {
         if layout == Layout::BarOnly {
             self.sim.outbound = OutboundLimits::none();
         }
+        self
+    }
+
+    /// The same with a board whose cache is not coherent. If it has an engine,
+    /// that copies in board memory too, also where it cannot reach the host's.
+    #[must_use]
+    pub const fn non_coherent(mut self, engine: EngineKind) -> Self {
+        self.board.non_coherent = true;
+        self.board.engine = engine;
+        self.sim.outbound.dma = true;
         self
     }
 

@@ -47,7 +47,11 @@ fn options(seed: u64) -> RigOptions {
     board.mtu = 65_521;
     board.withhold = some_of(random);
     board.queue_entries = pick(random, &[8, 32, 100, 512]);
-    board.engine = pick(random, &[EngineKind::Cpu, EngineKind::Dma]);
+    board.engine = pick(random, &[EngineKind::Cpu, EngineKind::Dma, EngineKind::Mixed(512)]);
+    if random.below(3) == 0 {
+        options = options.non_coherent(options.board.engine);
+    }
+    let board = &mut options.board;
     board.interrupts_unordered = random.below(3) == 0;
     // A board that says so may be right.
     if let Mode::Instrument(settings) = &mut options.sim.mode

@@ -46,6 +46,17 @@ impl SimBoardPort {
         self.window_of_bar(Initiator::BoardCpu, offset, len)
     }
 
+    /// The same memory through the CPU's cache, which nothing keeps coherent:
+    /// `read` and `write` go through it, words do not. Lines have
+    /// [`CACHE_LINE`](super::CACHE_LINE) bytes. [`SimWindow::clean`] and
+    /// [`SimWindow::invalidate`] maintain it. Plain memory in counted mode.
+    ///
+    /// # Errors
+    /// [`BusError::OutsideBar`].
+    pub fn cached_memory(&self, offset: u64, len: u64) -> Result<SimWindow, BusError> {
+        Ok(self.memory(offset, len)?.through_cache())
+    }
+
     /// The same memory as the DMA engine sees it.
     ///
     /// # Errors

@@ -19,7 +19,7 @@
 //! A window never fails: what does not fit, what the IOMMU refuses, and what
 //! goes to a dead board is dropped or gives all ones, as on a real bus.
 //!
-//! Not for: caches that are not coherent, and time (that is counted in steps).
+//! Not for: time (that is counted in steps).
 
 mod access;
 mod bill;
@@ -62,6 +62,9 @@ use machine::{Machine, Reset};
 use memory::{Directory, Memory};
 use meter::Meter;
 use presence::Presence;
+
+/// Bytes of a line of the board processor's cache.
+pub const CACHE_LINE: u64 = machine::LINE as u64;
 
 /// What belongs to one direction's queue.
 #[derive(Clone, Copy, Debug)]

@@ -35,6 +35,9 @@ const ALWAYS: Chance = 256;
 /// A copy of payload falls apart into two.
 const TEAR: Chance = 32;
 
+/// A line of a cache is evicted, or fetched ahead.
+const CACHE: Chance = 16;
+
 /// What the schedule is up to just now.
 #[derive(Clone, Copy, Debug)]
 struct Mood {
@@ -122,6 +125,16 @@ impl Schedule {
     /// Whether a load sees what was there before.
     pub(super) fn sees_stale(&mut self) -> bool {
         self.chance(self.mood.stale)
+    }
+
+    /// Whether a line of the board processor's cache goes.
+    pub(super) fn evicts(&mut self) -> bool {
+        self.chance(CACHE)
+    }
+
+    /// Whether the board's processor fetches a line that nobody asked for.
+    pub(super) fn fetches_ahead(&mut self) -> bool {
+        self.chance(CACHE)
     }
 
     /// Where a copy of `len` bytes falls apart into two, in bytes; `len` where

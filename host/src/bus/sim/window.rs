@@ -27,6 +27,8 @@ pub struct SimWindow {
     /// Offset of this window in the memory.
     start: u64,
     len: u64,
+    /// Payload goes through the board processor's cache.
+    cached: bool,
     backing: Backing,
     /// Held by the board's outbound windows: how many are open.
     #[expect(dead_code, reason = "held for its drop")]
@@ -78,7 +80,8 @@ impl SimWindow {
             (None, Engine::Counted(_)) => return None,
         };
         let core = Arc::clone(core);
-        Some(Self { core, who, memory, start, len, backing, slot: slot.map(Arc::new) })
+        let slot = slot.map(Arc::new);
+        Some(Self { core, who, memory, start, len, cached: false, backing, slot })
     }
 
     /// Who accesses through this window.
@@ -92,7 +95,38 @@ impl SimWindow {
     #[must_use]
     pub fn dma_view(&self) -> Option<Self> {
         let has_engine = self.core.options.outbound.dma && self.who != Initiator::HostCpu;
-        has_engine.then(|| Self { who: Initiator::BoardDma, slot: None, ..self.clone() })
+        let engine = Initiator::BoardDma;
+        has_engine.then(|| Self { who: engine, slot: None, cached: false, ..self.clone() })
+    }
+
+    /// The same memory with payload through the board processor's cache.
+    pub(super) fn through_cache(self) -> Self {
+        Self { cached: true, ..self }
+    }
+
+    /// Writes the dirty cache lines that `len` bytes at `offset` touch back to
+    /// memory. Nothing where the window is not cached or the bytes do not fit.
+    pub fn clean(&self, offset: u64, len: u64) {
+        if let Some((machine, at)) = self.cache_at(offset, len) {
+            lock(machine).clean(self.target(at), usize_of(len));
+        }
+    }
+
+    /// Forgets the cache lines that `len` bytes at `offset` touch: what is
+    /// dirty in them is lost. Nothing where [`clean`](Self::clean) does nothing.
+    pub fn invalidate(&self, offset: u64, len: u64) {
+        if let Some((machine, at)) = self.cache_at(offset, len) {
+            lock(machine).invalidate(self.target(at), usize_of(len));
+        }
+    }
+
+    fn cache_at(&self, offset: u64, len: u64) -> Option<(&Mutex<Machine>, u64)> {
+        match &self.backing {
+            Backing::Instrument(machine) if self.cached => {
+                Some((machine, self.at(offset, len, 1)?))
+            }
+            _ => None,
+        }
     }
 
     /// Whether its accesses cross the bus.
@@ -187,6 +221,9 @@ impl Window for SimWindow {
         };
         self.core.meter.payload_load(self.metered(at, into.len() as u64));
         match &self.backing {
+            Backing::Instrument(machine) if self.cached => {
+                lock(machine).read_cached(self.target(at), into);
+            }
             Backing::Instrument(machine) => lock(machine).read(self.target(at), into),
             Backing::Counted(ram) if self.gets_through(Rights::READ) => ram.read(offset, into),
             Backing::Counted(_) => into.fill(0xFF),
@@ -199,6 +236,9 @@ impl Window for SimWindow {
         };
         self.core.meter.payload_store(self.metered(at, from.len() as u64));
         match &self.backing {
+            Backing::Instrument(machine) if self.cached => {
+                lock(machine).write_cached(self.target(at), from);
+            }
             Backing::Instrument(machine) => lock(machine).write(self.target(at), from),
             Backing::Counted(ram) => {
                 if self.gets_through(Rights::WRITE) {

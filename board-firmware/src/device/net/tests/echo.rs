@@ -274,8 +274,28 @@ fn one_copy_a_frame_each_way() {
     rig.run();
     let counters = *rig.device.counters();
     assert_eq!((counters.fetches, counters.posts), (32, 32));
-    assert_eq!(rig.board.cleaned, 32 * 1526);
-    assert_eq!(rig.board.invalidated, 32 * 1526);
+}
+
+/// Each piece that is read is invalidated, each piece that is written is
+/// invalidated where it begins and ends, and cleaned.
+#[test]
+fn the_cache_is_maintained_for_every_piece() {
+    let mut rig = NetRig::new(RigOptions::default(), Echo::verbatim());
+    rig.offer(64);
+    for round in 0..32 {
+        rig.send(&NetHeader::default(), &frame_of(1514, round));
+    }
+    rig.run();
+    let dropped = &rig.board.invalidated;
+    let whole = |(_, len): &&(u64, u32)| *len == 1526;
+    assert_eq!(dropped.iter().filter(whole).count(), 32);
+    let edges: Vec<u64> = dropped.iter().filter(|c| !whole(c)).map(|(at, _)| *at).collect();
+    let written = rig.board.cleaned.iter().flat_map(|(at, len)| {
+        assert_eq!(*len, 1526);
+        [*at, at + 1525]
+    });
+    assert_eq!(edges, written.collect::<Vec<_>>());
+    assert_eq!((rig.board.cleaned.len(), dropped.len()), (32, 96));
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Target<'_> {
         self.who.home() != self.memory.home
     }
 
-    fn range(&self, len: usize) -> Range {
+    pub(super) fn range(&self, len: usize) -> Range {
         Range { memory: self.memory.id, at: usize_of(self.at), len }
     }
 }
@@ -38,7 +38,7 @@ fn set_first_word(bytes: &mut [u8], word: u64) {
 }
 
 /// Changes a word or payload as the fault says.
-fn change(bytes: &mut [u8], fault: Option<Fault>) {
+pub(super) fn change(bytes: &mut [u8], fault: Option<Fault>) {
     match fault {
         Some(Fault::Replace(word)) => set_first_word(bytes, word),
         Some(Fault::Flip(bits)) => {
@@ -82,12 +82,17 @@ impl Machine {
         if target.is_remote() {
             return self.load_across(target, range, into);
         }
+        self.load_local(target.who, range, into);
+    }
+
+    /// A load from own memory.
+    pub(super) fn load_local(&mut self, who: Initiator, range: Range, into: &mut [u8]) {
         self.look(&range, into);
-        if target.who != Initiator::BoardDma {
-            let past = &mut self.past[target.memory.home.index()];
+        if who != Initiator::BoardDma {
+            let past = &mut self.past[who.home().index()];
             past.overlay(&range, into, &mut self.schedule, &mut self.pool);
         }
-        self.buffers[target.who.index()].forward(&range, into);
+        self.buffers[who.index()].forward(&range, into);
     }
 
     /// A load across the bus: it pushes what is posted each way ahead of it.
@@ -137,7 +142,13 @@ impl Machine {
     }
 
     /// Takes a store into its buffer, unless a fault has it otherwise.
-    fn accept(&mut self, who: Initiator, cargo: Cargo, remote: bool, fault: Option<Fault>) {
+    pub(super) fn accept(
+        &mut self,
+        who: Initiator,
+        cargo: Cargo,
+        remote: bool,
+        fault: Option<Fault>,
+    ) {
         match fault {
             Some(Fault::Drop) => {}
             Some(Fault::Delay(steps)) => self.hold(who, cargo, remote, steps),
@@ -156,7 +167,12 @@ impl Machine {
     }
 
     /// Counts an access and asks the hook about it.
-    fn fault_at(&mut self, target: Target<'_>, kind: AccessKind, bytes: &[u8]) -> Option<Fault> {
+    pub(super) fn fault_at(
+        &mut self,
+        target: Target<'_>,
+        kind: AccessKind,
+        bytes: &[u8],
+    ) -> Option<Fault> {
         let nth = self.count(target.who);
         self.hook.as_ref()?;
         self.consult(Access {

@@ -3,11 +3,13 @@
 //! A store goes into its initiator's [`buffer`]; it leaves for local memory,
 //! or for the posted queue of its direction and from there for memory. Loads
 //! look through the initiator's own buffer and, in local memory, may see the
-//! [past](stale). Which of it happens when is the
+//! [past](stale). Payload in board memory may go through a [`cache`] that
+//! nobody keeps coherent. Which of it happens when is the
 //! [schedule](super::schedule)'s, one step at each access.
 
 mod accesses;
 mod buffer;
+mod cache;
 mod data;
 mod stale;
 
@@ -25,8 +27,10 @@ use super::options::Instrument;
 use super::presence::Presence;
 use super::schedule::Schedule;
 pub(super) use accesses::Target;
+pub(super) use cache::LINE;
 
 use buffer::{Cargo, StoreBuffer};
+use cache::Cache;
 use data::{Data, Pool, Range};
 use stale::Past;
 
@@ -65,6 +69,8 @@ pub(super) struct Machine {
     interrupts: VecDeque<Cargo>,
     /// What each side's processor may still see.
     past: [Past; 2],
+    /// The board processor's.
+    cache: Cache,
     held: Vec<Held>,
     pool: Pool,
     schedule: Schedule,
@@ -88,6 +94,7 @@ impl Machine {
             posted: Default::default(),
             interrupts: VecDeque::new(),
             past: Default::default(),
+            cache: Cache::default(),
             held: Vec::new(),
             pool: Pool::default(),
             schedule: Schedule::new(settings.seed, settings.profile),
@@ -125,6 +132,7 @@ impl Machine {
     fn step(&mut self) {
         self.steps += 1;
         self.schedule.step();
+        self.cache_step();
         if !self.held.is_empty() {
             self.release(self.steps);
         }
@@ -332,6 +340,7 @@ impl Machine {
             self.held.clear();
         }
         self.past[Side::Board.index()].clear(&mut self.pool);
+        self.cache.clear();
         self.rung = 0;
     }
 

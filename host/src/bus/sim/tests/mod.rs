@@ -2,6 +2,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 mod bill;
+mod cache;
 mod counted;
 mod faults;
 mod litmus;
