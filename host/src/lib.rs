@@ -5,7 +5,7 @@
 //! 1. [`daemon`]: a board's threads and its interface.
 //! 2. [`session`]: what the bring-up asks of a host, answered; no clock.
 //! 3. [`bridge`]: frames between a port and the rings, both ways; no waiting.
-//! 4. [`net`], [`tap`], [`netlink`], [`namespace`]: frames and the kernel.
+//! 4. [`net`], [`interface`], [`ip`], [`tap`], [`netlink`], [`namespace`]: frames and the kernel.
 //! 5. [`bus`]: windows, doorbells and interrupts of one board; backends.
 //! 6. [`pool`]: how much memory may be locked for a board.
 //! 7. `raw`: all unsafe code.
@@ -20,6 +20,8 @@ pub mod bridge;
 pub mod bus;
 pub mod config;
 pub mod daemon;
+pub mod interface;
+pub mod ip;
 mod limit;
 pub mod namespace;
 pub mod net;

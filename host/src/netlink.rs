@@ -4,6 +4,7 @@
 //! Not for the data path, and not for watching: each call is one question and
 //! one answer.
 
+mod bridge;
 mod error;
 
 #[cfg(test)]
@@ -143,11 +144,11 @@ impl Netlink {
         self.change(name, spec, Attempt::AddressGeneration)
     }
 
-    /// Adds an address to `name`. IPv6 addresses are usable at once (without
+    /// Adds an address to `name`; nothing is wrong if it is there. IPv6 addresses are usable at once (without
     /// duplicate address detection: nobody else is on the link).
     ///
     /// # Errors
-    /// [`NetlinkError`]; [`NetlinkCause::Exists`] where it has the address.
+    /// [`NetlinkError`].
     pub fn add_address(
         &mut self,
         name: &str,
@@ -161,9 +162,10 @@ impl Netlink {
             message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.ask(RouteNetlinkMessage::NewAddress(message), flags)
-            .map_err(|cause| failed(name, &attempt, cause))?;
-        Ok(())
+        match self.ask(RouteNetlinkMessage::NewAddress(message), flags) {
+            Ok(_) | Err(NetlinkCause::Exists) => Ok(()),
+            Err(cause) => Err(failed(name, &attempt, cause)),
+        }
     }
 
     /// Removes an address from `name`; nothing is wrong if it is not there.

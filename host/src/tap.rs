@@ -1,17 +1,21 @@
-//! The tap interface: frames with a 12-byte little-endian virtio-net header.
+//! The interface of the tun driver: Ethernet frames (tap) or IP packets (tun),
+//! each with a 12-byte little-endian virtio-net header. Both are called frames
+//! here.
 //!
 //! The kernel copies each frame once, between its own memory and window memory
 //! that it may reach (R7). Windows that it may not touch go through private
 //! memory of ours, one more copy, which is counted.
 //!
-//! The interface goes away when its last [`Tap`] is dropped.
+//! The interface goes away when its last [`Tap`] is dropped, unless it is
+//! persistent.
 
 mod error;
 mod io;
 mod name;
+mod options;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,6 +27,7 @@ use shared::wire::net::{HEADER_LEN, MAX_FRAME};
 
 pub use error::TapError;
 pub use name::InterfaceName;
+pub use options::{InterfaceMode, TapOptions};
 
 use crate::net::Offloads;
 use crate::raw::tun;
@@ -32,25 +37,6 @@ pub const DEVICE: &str = "/dev/net/tun";
 
 /// Private room for one frame: header, frame, one VLAN tag.
 const BOUNCE_LEN: usize = HEADER_LEN + MAX_FRAME + 4;
-
-/// What interface to make.
-#[derive(Clone, Debug)]
-pub struct TapOptions<'a> {
-    /// Its name, or a pattern such as `vphys%d`.
-    pub name: &'a str,
-    /// Whether [`Tap::add_queue`] will be used.
-    pub multi_queue: bool,
-    /// The tun driver's device file, [`DEVICE`] but in tests.
-    pub device: &'a Path,
-}
-
-impl<'a> TapOptions<'a> {
-    /// One queue, of the system's driver.
-    #[must_use]
-    pub fn new(name: &'a str) -> Self {
-        Self { name, multi_queue: false, device: Path::new(DEVICE) }
-    }
-}
 
 /// What a [`Tap`] counts.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -69,11 +55,12 @@ pub struct TapCounters {
     pub short: u64,
 }
 
-/// One queue of a tap interface.
+/// One queue of an interface.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
     name: String,
+    mode: InterfaceMode,
     supported: Offloads,
     flags: libc::c_int,
     bounce: Box<[u8]>,
@@ -81,27 +68,40 @@ pub struct Tap {
 }
 
 /// Flags of every queue.
-const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+const FLAGS: libc::c_int = libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
 impl Tap {
-    /// Creates an interface, down, without carrier and without offloads. An
-    /// interface that exists is never taken over.
+    /// Creates an interface, down, without carrier and without offloads. One
+    /// that exists is taken over only where both are [`TapOptions::persistent`],
+    /// with the state and addresses that it has.
     ///
     /// # Errors
     /// [`TapError`] says what is wrong and what to do; nothing is left behind.
     pub fn open(options: &TapOptions<'_>) -> Result<Self, TapError> {
         let name = InterfaceName::new(options.name)?;
         let multi = if options.multi_queue { libc::IFF_MULTI_QUEUE } else { 0 };
-        let flags = FLAGS | multi;
+        let flags = FLAGS | options.mode.flag() | multi;
         let file = open_device(options.device)?;
-        let given = attach(&file, name.as_str(), flags | libc::IFF_TUN_EXCL)?;
-        let mut tap = Self::set_up(file, given, flags)?;
+        let given = match attach(&file, name.as_str(), flags | libc::IFF_TUN_EXCL) {
+            Err(TapError::NameTaken { name }) if options.persistent => {
+                adopt(&file, name, options.mode, flags)?
+            }
+            other => other?,
+        };
+        let mut tap = Self::set_up(file, given, options.mode, flags)?;
         tap.set_carrier(false)?;
         tap.supported = [Offloads::ALL, Offloads { uso4: false, uso6: false, ..Offloads::ALL }]
             .into_iter()
             .find(|set| tun::set_offload(tap.as_fd(), set.tun_bits()).is_ok())
             .unwrap_or_default();
         tap.set_offloads(Offloads::NONE)?;
+        if options.persistent {
+            // Last: what fails before leaves nothing behind.
+            tun::set_persistent(tap.as_fd(), true).map_err(|error| TapError::System {
+                what: "cannot make the interface persistent",
+                error,
+            })?;
+        }
         Ok(tap)
     }
 
@@ -113,7 +113,7 @@ impl Tap {
     pub fn add_queue(&self) -> Result<Self, TapError> {
         let file = open_device(Path::new(DEVICE))?;
         let given = attach(&file, &self.name, self.flags)?;
-        let mut queue = Self::set_up(file, given, self.flags)?;
+        let mut queue = Self::set_up(file, given, self.mode, self.flags)?;
         queue.supported = self.supported;
         Ok(queue)
     }
@@ -125,7 +125,7 @@ impl Tap {
     /// No file descriptor left.
     pub fn try_clone(&self) -> Result<Self, TapError> {
         let file = self.file.try_clone().map_err(|error| TapError::System {
-            what: "cannot duplicate the tap's file descriptor",
+            what: "cannot duplicate the interface's file descriptor",
             error,
         })?;
         Ok(Self {
@@ -137,7 +137,12 @@ impl Tap {
         })
     }
 
-    fn set_up(file: File, name: String, flags: libc::c_int) -> Result<Self, TapError> {
+    fn set_up(
+        file: File,
+        name: String,
+        mode: InterfaceMode,
+        flags: libc::c_int,
+    ) -> Result<Self, TapError> {
         let header = libc::c_int::try_from(HEADER_LEN).unwrap_or(libc::c_int::MAX);
         tun::set_header_len(file.as_fd(), header)
             .map_err(|_| TapError::TooOld { what: "the 12-byte virtio-net header" })?;
@@ -146,6 +151,7 @@ impl Tap {
         Ok(Self {
             file,
             name,
+            mode,
             supported: Offloads::NONE,
             flags,
             bounce: vec![0; BOUNCE_LEN].into_boxed_slice(),
@@ -157,6 +163,12 @@ impl Tap {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it carries.
+    #[must_use]
+    pub const fn mode(&self) -> InterfaceMode {
+        self.mode
     }
 
     /// What this kernel can leave to a reader of the interface; what it takes
@@ -172,8 +184,10 @@ impl Tap {
     /// # Errors
     /// The kernel does not know one of them.
     pub fn set_offloads(&self, offloads: Offloads) -> Result<(), TapError> {
-        tun::set_offload(self.file.as_fd(), offloads.tun_bits())
-            .map_err(|error| TapError::System { what: "cannot set the tap's offloads", error })
+        tun::set_offload(self.file.as_fd(), offloads.tun_bits()).map_err(|error| TapError::System {
+            what: "cannot set the interface's offloads",
+            error,
+        })
     }
 
     /// Turns the carrier on or off: whether a cable seems to be in.
@@ -183,7 +197,7 @@ impl Tap {
     pub fn set_carrier(&self, on: bool) -> Result<(), TapError> {
         tun::set_carrier(self.file.as_fd(), on).map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL | libc::ENOTTY) => TapError::TooOld { what: "carrier control" },
-            _ => TapError::System { what: "cannot set the tap's carrier", error },
+            _ => TapError::System { what: "cannot set the interface's carrier", error },
         })
     }
 
@@ -227,5 +241,21 @@ fn attach(file: &File, name: &str, flags: libc::c_int) -> Result<String, TapErro
             Some(libc::EINVAL) => TapError::BadName { name, reason: "the kernel refuses it" },
             _ => TapError::System { what: "cannot create the network interface", error },
         }
+    })
+}
+
+/// Takes an interface over that stayed from an earlier run.
+fn adopt(
+    file: &File,
+    name: String,
+    mode: InterfaceMode,
+    flags: libc::c_int,
+) -> Result<String, TapError> {
+    attach(file, &name, flags).map_err(|error| match error {
+        // The kernel's word for an interface of another driver, mode or number of queues.
+        TapError::BadName { .. } => TapError::OtherKind { name, mode },
+        // One that is no program's is not busy.
+        TapError::NameTaken { .. } => TapError::InUse { name },
+        other => other,
     })
 }

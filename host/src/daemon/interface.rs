@@ -1,21 +1,17 @@
-//! A board's network interface: the tap and what netlink sets on it. It stays
+//! A board's network interface, tap or tun, and what netlink sets on it. It stays
 //! while boards come and go; its carrier follows the link.
 
 use std::net::IpAddr;
 
 use super::error::DaemonError;
+use crate::interface::InterfacePort;
+use crate::ip::LinkAddresses;
 use crate::net::{MIN_MTU_IPV6, MtuError, Offloads, check_mtu};
-use crate::netlink::{Netlink, NetlinkCause};
+use crate::netlink::Netlink;
 use crate::session::Terms;
 use crate::tap::{Tap, TapOptions};
 
-/// What the interface carries.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum InterfaceMode {
-    /// Ethernet frames.
-    #[default]
-    Tap,
-}
+pub use crate::tap::InterfaceMode;
 
 /// What the operator wants the interface to be like.
 #[derive(Clone, Debug)]
@@ -24,7 +20,10 @@ pub struct InterfaceOptions {
     pub name: String,
     /// What it carries.
     pub mode: InterfaceMode,
-    /// Its MAC address; `None`: the one that the board gives it.
+    /// Whether it stays when the daemon ends; one that stayed is used again.
+    pub persistent: bool,
+    /// Its MAC address; `None`: the one that the board gives it. A tun
+    /// interface has none: there it is the one that the board sees.
     pub mac: Option<[u8; 6]>,
     /// MTU in bytes, 68 to 65521.
     pub mtu: u32,
@@ -39,6 +38,7 @@ impl InterfaceOptions {
         Self {
             name: name.to_owned(),
             mode: InterfaceMode::default(),
+            persistent: false,
             mac: None,
             mtu: 1500,
             addresses: Vec::new(),
@@ -46,7 +46,7 @@ impl InterfaceOptions {
     }
 }
 
-/// The interface. It goes away with the last [`Tap`].
+/// The interface. It goes away with the last [`Tap`], unless it is persistent.
 #[derive(Debug)]
 pub(super) struct Interface {
     tap: Tap,
@@ -62,7 +62,8 @@ impl Interface {
             return Err(MtuError::Ipv6 { wanted: options.mtu }.into());
         }
         let mut netlink = Netlink::open()?;
-        let tap = Tap::open(&TapOptions::new(&options.name))?;
+        let InterfaceOptions { mode, persistent, .. } = *options;
+        let tap = Tap::open(&TapOptions { mode, persistent, ..TapOptions::new(&options.name) })?;
         let options = InterfaceOptions { name: tap.name().to_owned(), ..options.clone() };
         netlink.set_mtu(&options.name, options.mtu)?;
         Ok(Self { tap, options, netlink })
@@ -81,23 +82,25 @@ impl Interface {
     /// Gives the interface what the session agreed on, brings it up with its
     /// carrier on, and hands out the worker's end of it; frames wait in its
     /// queue until the worker runs.
-    pub(super) fn connect(&mut self, terms: &Terms) -> Result<Tap, DaemonError> {
+    pub(super) fn connect(&mut self, terms: &Terms) -> Result<InterfacePort, DaemonError> {
         let name = &self.options.name;
         self.tap.set_offloads(terms.offloads.and(self.tap.supported()))?;
-        if let Some(mac) = self.options.mac.or(terms.mac) {
-            self.netlink.set_mac(name, mac)?;
+        let mac = self.options.mac.or(terms.mac);
+        match (mac, self.options.mode) {
+            (Some(mac), InterfaceMode::Tap) => self.netlink.set_mac(name, mac)?,
+            // A tap has one of its own, and a tun none.
+            (None, InterfaceMode::Tap) | (_, InterfaceMode::Tun) => {}
         }
+        let link = LinkAddresses::for_board(terms.board.mac);
+        let link = LinkAddresses { host: mac.unwrap_or(link.host), ..link };
         // In this order: the kernel notices the carrier of an interface that is
         // up by a timer of up to a second, and drops frames until then.
         self.tap.set_carrier(true)?;
         self.netlink.set_up(name)?;
         for &(address, prefix) in &self.options.addresses {
-            match self.netlink.add_address(name, address, prefix) {
-                Err(error) if matches!(error.cause, NetlinkCause::Exists) => {}
-                result => result?,
-            }
+            self.netlink.add_address(name, address, prefix)?;
         }
-        Ok(self.tap.try_clone()?)
+        Ok(InterfacePort::new(self.tap.try_clone()?, link))
     }
 
     /// Turns the carrier off: nothing is at the other end.
@@ -111,10 +114,7 @@ impl Interface {
         addresses: Vec<(IpAddr, u8)>,
     ) -> Result<(), DaemonError> {
         for &(address, prefix) in &addresses {
-            match self.netlink.add_address(&self.options.name, address, prefix) {
-                Err(error) if matches!(error.cause, NetlinkCause::Exists) => {}
-                result => result?,
-            }
+            self.netlink.add_address(&self.options.name, address, prefix)?;
         }
         for (address, prefix) in std::mem::replace(&mut self.options.addresses, addresses) {
             if !self.options.addresses.contains(&(address, prefix)) {

@@ -28,6 +28,10 @@ pub enum Attempt {
     AddressGeneration,
     /// Deleting the interface.
     Delete,
+    /// Creating it, as a bridge.
+    AddBridge,
+    /// Putting it on a bridge of this name.
+    AddToBridge(String),
 }
 
 impl fmt::Display for Attempt {
@@ -47,6 +51,8 @@ impl fmt::Display for Attempt {
             }
             Self::AddressGeneration => f.write_str("turn automatic IPv6 addresses off"),
             Self::Delete => f.write_str("delete the interface"),
+            Self::AddBridge => f.write_str("create the bridge"),
+            Self::AddToBridge(bridge) => write!(f, "put it on the bridge {bridge}"),
         }
     }
 }
@@ -69,7 +75,7 @@ pub enum NetlinkCause {
     NoInterface,
     /// CAP_NET_ADMIN is missing.
     NotPermitted,
-    /// The address is there already.
+    /// It is there already.
     Exists,
     /// The kernel did not answer in time.
     Timeout,

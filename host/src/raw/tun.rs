@@ -57,6 +57,17 @@ pub(crate) fn set_carrier(tun: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     set(tun, libc::TUNSETCARRIER as _, c_int::from(on))
 }
 
+/// Lets the interface stay when its last file is closed, or not.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn set_persistent(tun: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    check(unsafe {
+        libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST as _, c_ulong::from(u8::from(on)))
+    })
+}
+
 /// Says which offloads the reader takes (TUN_F_*).
 ///
 /// # Errors

@@ -44,43 +44,48 @@ impl<'a> KernelRange<'a> {
     }
 }
 
-/// Reads once, into `into` and what does not fit there into `spill`; returns
-/// the bytes read.
+/// Reads once, first into `head`, then into `into` and what does not fit there
+/// into `spill`; returns the bytes read.
 ///
 /// # Errors
 /// The kernel's.
 pub fn read_into(
     from: BorrowedFd<'_>,
+    head: &mut [u8],
     into: &KernelRange<'_>,
     spill: &mut [u8],
 ) -> io::Result<usize> {
     let pieces = [
+        libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
         libc::iovec { iov_base: into.start.cast(), iov_len: into.len },
         libc::iovec { iov_base: spill.as_mut_ptr().cast(), iov_len: spill.len() },
     ];
     // SAFETY:
     // - `into` lies in a live window's mapping (its lifetime), whose bytes the
     //   kernel may write by the contract of `SharedWindow::new`.
-    // - `spill` is borrowed mutably for the call.
-    // - Two pieces are handed over and two are there.
-    result(unsafe { libc::readv(from.as_raw_fd(), pieces.as_ptr(), 2) })
+    // - `head` and `spill` are borrowed mutably for the call.
+    // - Three pieces are handed over and three are there.
+    result(unsafe { libc::readv(from.as_raw_fd(), pieces.as_ptr(), 3) })
 }
 
-/// Writes once: `head`, then the pieces of `rest` in order; returns the bytes
-/// written.
+/// Writes once: both parts of `head`, then the pieces of `rest` in order;
+/// returns the bytes written.
 ///
 /// # Errors
 /// The kernel's, or EMSGSIZE for more than [`MAX_PIECES`] pieces.
 pub fn write_from<'a>(
     to: BorrowedFd<'_>,
-    head: &[u8],
+    head: [&[u8]; 2],
     rest: impl Iterator<Item = KernelRange<'a>>,
 ) -> io::Result<usize> {
     let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-    let mut pieces = [empty; 1 + MAX_PIECES];
-    // The kernel only reads through this pointer.
-    pieces[0] = libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() };
-    let mut count = 1;
+    let mut pieces = [empty; 2 + MAX_PIECES];
+    let mut count = 0;
+    for (place, part) in pieces.iter_mut().zip(head) {
+        // The kernel only reads through this pointer.
+        *place = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+        count += 1;
+    }
     for piece in rest {
         let Some(place) = pieces.get_mut(count) else {
             return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
@@ -90,8 +95,8 @@ pub fn write_from<'a>(
     }
     let count = libc::c_int::try_from(count).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY:
-    // - The first piece is `head`, borrowed for the call; the others lie in
-    //   live windows' mappings ('a outlives the call). All are only read.
+    // - The first two pieces are `head`, borrowed for the call; the others lie
+    //   in live windows' mappings ('a outlives the call). All are only read.
     // - `count` pieces were filled in above, and the array holds them.
     result(unsafe { libc::writev(to.as_raw_fd(), pieces.as_ptr(), count) })
 }

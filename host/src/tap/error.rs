@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
+use super::InterfaceMode;
+
 /// Why an interface could not be made or changed.
 #[derive(Debug)]
 pub enum TapError {
@@ -25,6 +27,18 @@ pub enum TapError {
     },
     /// An interface of this name exists.
     NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// An interface of this name exists, of another kind than is wanted.
+    OtherKind {
+        /// The name.
+        name: String,
+        /// What is wanted.
+        mode: InterfaceMode,
+    },
+    /// The persistent interface of this name is another program's now.
+    InUse {
         /// The name.
         name: String,
     },
@@ -74,6 +88,16 @@ impl fmt::Display for TapError {
                 f,
                 "a network interface named {name} exists: choose another name, or a pattern such \
                  as vphys%d, or delete it (`ip link delete {name}`) if it is a leftover"
+            ),
+            Self::OtherKind { name, mode } => write!(
+                f,
+                "a network interface named {name} exists, but it is no {mode} interface of one \
+                 queue: choose another name, or delete it (`ip link delete {name}`) and it is made \
+                 anew"
+            ),
+            Self::InUse { name } => write!(
+                f,
+                "another program uses the network interface {name}: end it, or choose another name"
             ),
             Self::BadName { name, reason } => {
                 write!(f, "{name:?} is no name for a network interface: {reason}")

@@ -1,4 +1,4 @@
-//! Frames in and out of a tap.
+//! Frames in and out of an interface.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -19,14 +19,15 @@ impl<W: KernelMemory> FramePort<W> for Tap {
     fn receive(&mut self, into: &W, offset: u64, capacity: u32) -> Result<Option<u32>, PortError> {
         let room = usize::try_from(capacity).unwrap_or(usize::MAX);
         let Some(range) = into.kernel_range(offset, room) else {
-            return self.receive_bounced(into, offset, room);
+            let Some(frame) = self.read_bounced(0, room)? else { return Ok(None) };
+            into.write(offset, frame);
+            return Ok(u32::try_from(frame.len()).ok());
         };
-        let file = self.file.as_fd();
-        receive(room, &mut self.counters.oversized, |spill| read_into(file, &range, spill))
+        Ok(self.read(&mut [], &range)?.and_then(|len| u32::try_from(len).ok()))
     }
 
     fn receive_private(&mut self, into: &mut [u8]) -> Result<Option<u32>, PortError> {
-        receive_private(&self.file, into, &mut self.counters.oversized)
+        Ok(self.read_private(into)?.and_then(|len| u32::try_from(len).ok()))
     }
 
     fn bounced(&self) -> u64 {
@@ -34,14 +35,7 @@ impl<W: KernelMemory> FramePort<W> for Tap {
     }
 
     fn send(&mut self, head: &[u8], rest: &[Located<'_, W>]) -> Result<Sent, PortError> {
-        let total = rest.iter().map(|piece| u64::from(piece.len)).sum::<u64>() + head.len() as u64;
-        let direct = rest.len() <= MAX_PIECES && rest.iter().all(|piece| range(piece).is_some());
-        let written = if direct {
-            write_from(self.file.as_fd(), head, rest.iter().filter_map(range))
-        } else {
-            self.send_bounced(head, rest)
-        };
-        self.outcome(written, total)
+        self.write([head, &[]], rest)
     }
 }
 
@@ -50,27 +44,60 @@ fn range<'a, W: KernelMemory>(piece: &Located<'a, W>) -> Option<KernelRange<'a>>
 }
 
 impl Tap {
-    /// Receives into private memory and copies from there.
-    fn receive_bounced<W: KernelMemory>(
+    /// Reads one frame, its first bytes into `head` and the rest into `into`;
+    /// returns its length. `None`: none waits.
+    pub(crate) fn read(
         &mut self,
-        into: &W,
-        offset: u64,
+        head: &mut [u8],
+        into: &KernelRange<'_>,
+    ) -> Result<Option<usize>, PortError> {
+        let file = self.file.as_fd();
+        let room = head.len() + into.len();
+        receive(room, &mut self.counters.oversized, |spill| read_into(file, head, into, spill))
+    }
+
+    /// Reads one frame into private memory and returns its length.
+    pub(crate) fn read_private(&mut self, into: &mut [u8]) -> Result<Option<usize>, PortError> {
+        receive_private(&self.file, into, &mut self.counters.oversized)
+    }
+
+    /// Reads one frame into memory of its own, and returns that up to the
+    /// frame's end; the frame begins at byte `at`, `room` is for both.
+    pub(crate) fn read_bounced(
+        &mut self,
+        at: usize,
         room: usize,
-    ) -> Result<Option<u32>, PortError> {
+    ) -> Result<Option<&mut [u8]>, PortError> {
         let room = room.min(self.bounce.len());
-        let bounce = self.bounce.get_mut(..room).unwrap_or(&mut []);
-        let received = receive_private(&self.file, bounce, &mut self.counters.oversized)?;
-        if let Some(frame) = received.and_then(|len| bounce.get(..usize::try_from(len).ok()?)) {
-            into.write(offset, frame);
+        let place = self.bounce.get_mut(at..room).unwrap_or(&mut []);
+        let received = receive_private(&self.file, place, &mut self.counters.oversized)?;
+        Ok(received.and_then(|len| {
             self.counters.bounced += 1;
-        }
-        Ok(received)
+            self.bounce.get_mut(..at + len)
+        }))
+    }
+
+    /// Writes one frame: both parts of `head`, then the pieces of `rest`.
+    pub(crate) fn write<W: KernelMemory>(
+        &mut self,
+        head: [&[u8]; 2],
+        rest: &[Located<'_, W>],
+    ) -> Result<Sent, PortError> {
+        let total = head.iter().map(|part| part.len() as u64).sum::<u64>()
+            + rest.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
+        let direct = rest.len() <= MAX_PIECES && rest.iter().all(|piece| range(piece).is_some());
+        let written = if direct {
+            write_from(self.file.as_fd(), head, rest.iter().filter_map(range))
+        } else {
+            self.send_bounced(head, rest)
+        };
+        self.outcome(written, total)
     }
 
     /// Gathers a frame in private memory and sends it from there.
     fn send_bounced<W: KernelMemory>(
         &mut self,
-        head: &[u8],
+        head: [&[u8]; 2],
         rest: &[Located<'_, W>],
     ) -> io::Result<usize> {
         let mut used = 0;
@@ -83,7 +110,8 @@ impl Tap {
         }
         self.counters.bounced += 1;
         let rest = self.bounce.get(..used).unwrap_or(&[]);
-        (&self.file).write_vectored(&[IoSlice::new(head), IoSlice::new(rest)])
+        let [first, second] = head.map(IoSlice::new);
+        (&self.file).write_vectored(&[first, second, IoSlice::new(rest)])
     }
 
     /// What a write's result means, counted.
@@ -111,7 +139,7 @@ fn receive_private(
     mut file: &File,
     into: &mut [u8],
     oversized: &mut u64,
-) -> Result<Option<u32>, PortError> {
+) -> Result<Option<usize>, PortError> {
     receive(into.len(), oversized, |spill| {
         file.read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(spill)])
     })
@@ -123,11 +151,11 @@ fn receive(
     room: usize,
     oversized: &mut u64,
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-) -> Result<Option<u32>, PortError> {
+) -> Result<Option<usize>, PortError> {
     let mut spill = [0; 1];
     for _ in 0..MAX_OVERSIZED {
         let error = match read(&mut spill) {
-            Ok(len) if len <= room => return Ok(u32::try_from(len).ok()),
+            Ok(len) if len <= room => return Ok(Some(len)),
             Ok(_) => {
                 *oversized += 1;
                 continue;

@@ -3,5 +3,6 @@
 
 mod errors;
 mod frames;
-mod peer;
+mod kinds;
+pub(crate) mod peer;
 mod sockets;

@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A window that the kernel may copy into, or one that it must not touch.
 #[derive(Clone)]
-pub(super) struct TestWindow {
+pub(crate) struct TestWindow {
     memory: RamWindow<std::sync::Arc<MmapRaw>>,
     reachable: bool,
 }
 
 impl TestWindow {
-    pub(super) fn new(reachable: bool) -> Self {
+    pub(crate) fn new(reachable: bool) -> Self {
         Self { memory: SharedMemory::new(2 * ROOM as usize).unwrap().window(), reachable }
     }
 }

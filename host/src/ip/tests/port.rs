@@ -1,0 +1,1 @@
+//! The port between two IP stacks of the kernel.
