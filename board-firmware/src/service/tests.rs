@@ -174,6 +174,7 @@ impl Session {
             session: Epoch::new(session).unwrap(),
             control_bar: 0,
             bars: [BAR, 0, 4096, 0, 0, 0],
+            versions: Versions::OURS,
         };
         let link = HostLink::new(wires.bar.clone(), options);
         let base = BusAddress::board(0);

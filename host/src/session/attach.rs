@@ -2,7 +2,7 @@
 
 use shared::link::{
     AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkEvent, LinkLoss, Progress,
-    Reason, Refusal,
+    Reason, Refusal, Versions,
 };
 use shared::region::Rights;
 use shared::window::Window;
@@ -107,7 +107,12 @@ impl<B: Bus> Session<B> {
             Err(error) => return Err((error, bus)),
         };
         let bars = std::array::from_fn(|bar| u8::try_from(bar).map_or(0, |bar| bus.bar_len(bar)));
-        let options = HostOptions { session: epoch, control_bar: CONTROL_BAR, bars };
+        let options = HostOptions {
+            session: epoch,
+            control_bar: CONTROL_BAR,
+            bars,
+            versions: Versions::OURS,
+        };
         Ok(Self {
             bus,
             config,

@@ -8,6 +8,7 @@ use crate::wire::features::Features;
 use crate::wire::status::DeviceStatus;
 
 use super::control::ControlError;
+use super::description::Versions;
 use super::words::LinkLoss;
 
 /// The host's numbered steps (docs/protocol.md, "Host").
@@ -110,10 +111,10 @@ pub enum Reason {
     Block(ControlError),
     /// The version windows do not meet.
     Versions {
-        /// The board's lowest.
-        min: u16,
-        /// The board's highest.
-        max: u16,
+        /// The board's window.
+        board: Versions,
+        /// The host's.
+        host: Versions,
     },
     /// The board refused the session.
     SessionRefused(ResultCode),
@@ -191,8 +192,25 @@ pub enum Reason {
     Fault(PeerFault),
     /// Too many requests went without an answer.
     TooManyLate,
-    /// The caller supplied something at the wrong moment.
+    /// The caller supplied or asked for something at the wrong moment.
     OutOfTurn,
+    /// The device is not up, so nothing can be asked of it.
+    DeviceNotUp {
+        /// Device number.
+        device: u16,
+    },
+    /// The device did not negotiate VIRTIO_F_RING_RESET.
+    NoRingReset {
+        /// Device number.
+        device: u16,
+    },
+    /// More than 44 bytes, none, or outside of config space.
+    ConfigWrite {
+        /// Device number.
+        device: u16,
+    },
+    /// As many wishes wait as the link takes.
+    Busy,
 }
 
 /// What is wrong with a region that the host supplied.
@@ -220,6 +238,8 @@ pub enum RegionFault {
     },
     /// The first host region must be device-writable: it holds the status page.
     StatusPage,
+    /// Not there, or the first, which goes with the session only.
+    NotToRemove,
 }
 
 impl fmt::Display for RegionFault {
@@ -243,6 +263,9 @@ impl fmt::Display for RegionFault {
             Self::StatusPage => {
                 f.write_str("the first host region must be device-writable, for the status page")
             }
+            Self::NotToRemove => f.write_str(
+                "it is not there, or holds the status page; end the session to take it back",
+            ),
         }
     }
 }
@@ -276,11 +299,10 @@ impl fmt::Display for Reason {
                 "no control block (found {found:#010x}); check that the firmware runs and that this is its control BAR"
             ),
             Self::Block(error) => write!(f, "{error}; the firmware is broken or of another make"),
-            Self::Versions { min, max } => write!(
+            Self::Versions { board, host } => write!(
                 f,
-                "the board speaks protocol versions {min} to {max}, this host {} to {}; update the older side",
-                super::Versions::OURS.min,
-                super::Versions::OURS.max
+                "the board speaks protocol versions {} to {}, this host {} to {}; update the older side",
+                board.min, board.max, host.min, host.max
             ),
             Self::SessionRefused(code) => {
                 write!(f, "the board refused the session: {code}; attach again")
@@ -348,6 +370,20 @@ impl fmt::Display for Reason {
             Self::Fault(fault) => write!(f, "{fault}"),
             Self::TooManyLate => f.write_str("too many requests went unanswered; reset the board"),
             Self::OutOfTurn => f.write_str("the caller supplied something that was not asked for"),
+            Self::DeviceNotUp { device } => {
+                write!(f, "device {device} is not up; wait until the board says that it is ready")
+            }
+            Self::NoRingReset { device } => write!(
+                f,
+                "device {device} cannot reset single queues; reset the device, or allow RING_RESET in the feature mask"
+            ),
+            Self::ConfigWrite { device } => write!(
+                f,
+                "a write to the config space of device {device} takes 1 to 44 bytes below offset 4096"
+            ),
+            Self::Busy => {
+                f.write_str("too many requests to the board wait; ask again when one is done")
+            }
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct DriverEndpoint<W> {
     channel: Channel<W>,
     waiting: [Option<Waiting>; MAX_IN_FLIGHT],
     quarantine: [Option<u16>; MAX_IN_FLIGHT],
+    /// Tokens of requests that were given up, newest first.
+    given_up: [Option<u16>; MAX_IN_FLIGHT],
     last_token: u16,
     /// Messages taken since a deadline has passed.
     taken_late: u16,
@@ -95,6 +97,7 @@ impl<W: Window> DriverEndpoint<W> {
             channel,
             waiting: [None; MAX_IN_FLIGHT],
             quarantine: [None; MAX_IN_FLIGHT],
+            given_up: [None; MAX_IN_FLIGHT],
             last_token: 0,
             taken_late: 0,
             sent: 0,
@@ -120,11 +123,12 @@ impl<W: Window> DriverEndpoint<W> {
     /// A token that is neither in flight nor in quarantine.
     fn fresh_token(&mut self) -> Option<u16> {
         // Each pass skips one taken token, and there are at most so many.
-        for _ in 0..=2 * MAX_IN_FLIGHT + 1 {
+        for _ in 0..=3 * MAX_IN_FLIGHT + 1 {
             self.last_token = self.last_token.wrapping_add(1);
             let token = self.last_token;
             let taken = self.waiting.iter().flatten().any(|waiting| waiting.token == token)
-                || self.quarantine.contains(&Some(token));
+                || self.quarantine.contains(&Some(token))
+                || self.given_up.contains(&Some(token));
             if token != 0 && !taken {
                 return Some(token);
             }
@@ -160,6 +164,23 @@ impl<W: Window> DriverEndpoint<W> {
         self.sent = self.sent.saturating_add(1);
         self.stats.requests += 1;
         Ok(token)
+    }
+
+    /// Gives up the request with this token: its device is gone, and may have
+    /// answered or not. The token goes into quarantine; of those that were
+    /// given up the newest are kept, so that devices that come and go do not
+    /// end a session. As tokens count up, an older one is not used again
+    /// before 65,000 others.
+    pub fn give_up(&mut self, token: u16) {
+        let slot =
+            self.waiting.iter_mut().find(|slot| slot.is_some_and(|waiting| waiting.token == token));
+        if let Some(slot) = slot {
+            *slot = None;
+            self.given_up.rotate_right(1);
+            if let Some(first) = self.given_up.first_mut() {
+                *first = Some(token);
+            }
+        }
     }
 
     /// When the next request runs out of time.

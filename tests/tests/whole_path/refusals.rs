@@ -58,11 +58,12 @@ fn a_board_that_cannot_reach_the_host() {
 #[test]
 fn a_board_of_another_protocol_version() {
     let mut options = options();
-    options.board.versions = Versions { min: 2, max: 3 };
+    let board = Versions { min: 2, max: 3 };
+    options.board.versions = board;
     let error = refused(options);
     let SessionError::Link(refusal) = &error else { panic!("{error:?}") };
     assert_eq!(refusal.step, AttachStep::ChooseVersion);
-    assert_eq!(refusal.reason, Reason::Versions { min: 2, max: 3 });
+    assert_eq!(refusal.reason, Reason::Versions { board, host: Versions::OURS });
     let text = "step 3 (choose the protocol version): the board speaks protocol versions 2 to 3, \
                 this host 1 to 1; update the older side";
     assert_eq!(error.to_string(), text);

@@ -81,6 +81,7 @@ impl<W: Window + Clone> BoardLink<W> {
             Request::RemoveRegion { id } => {
                 Response::RemoveRegion { id, result: self.remove_region(id, model) }
             }
+            Request::RouteQueue { device, .. } if self.is_going(device) => return None,
             Request::RouteQueue { device, queue, doorbell, vector } => {
                 let known = 1..self.description.doorbell.count;
                 let result = if !known.contains(&doorbell)
@@ -104,6 +105,7 @@ impl<W: Window + Clone> BoardLink<W> {
                     ResultCode::NotAllowed
                 },
             },
+            _ if self.is_going(message.device.into()) => return None,
             _ => match there(model, message.device) {
                 Some(device) => device.handle(request, &self.regions)?,
                 // All that a number without a device answers.
@@ -311,6 +313,12 @@ impl<W: Window + Clone> BoardLink<W> {
             self.channel.send(&Message { device, token: 0, body: Body::Event(event) }.encode())?;
         next.raise_vector0 |= sent;
         Ok(sent)
+    }
+
+    /// Whether the device is about to be told as gone: nothing that the host
+    /// asks of it in the meantime has an answer.
+    fn is_going(&self, device: u32) -> bool {
+        self.pending.removed.checked_shr(device).unwrap_or(0) & 1 == 1
     }
 }
 

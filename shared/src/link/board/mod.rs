@@ -9,6 +9,8 @@
 
 mod messages;
 
+pub(in crate::link) use messages::{DEVICE_READY, DEVICE_REMOVED};
+
 use crate::fault::PeerFault;
 use crate::msg::body::{RegionMessage, ResultCode};
 use crate::msg::channel::{Channel, OUR_LAYOUT};

@@ -8,7 +8,7 @@ use crate::window::{Barrier, Window};
 use crate::wire::control::{CONTROL_LEN, field, host_page, host_state, live};
 
 use super::super::control::{Area, ControlError, Snapshot, StaticPart};
-use super::super::description::{BoardDescription, Epoch, Versions};
+use super::super::description::{BoardDescription, Epoch};
 use super::super::words::{HeartbeatWatch, StatusWords};
 use super::tasks::Task;
 use super::{
@@ -63,10 +63,10 @@ impl<W: Window + Clone> HostLink<W> {
             // The board booted while the block was read, or still does.
             _ => return Self::try_again(over, Reason::Lost(LinkLoss::Rebooted)),
         };
-        let theirs = description.versions;
-        let version = Versions::OURS.common(theirs).ok_or(at(AttachStep::ChooseVersion)(
-            Reason::Versions { min: theirs.min, max: theirs.max },
-        ))?;
+        let (board, host) = (description.versions, self.options.versions);
+        let version = host
+            .common(board)
+            .ok_or(at(AttachStep::ChooseVersion)(Reason::Versions { board, host }))?;
         self.write_session(now_ms, (description, boot, version), (live, channel, page))
             .map_err(at(AttachStep::WriteSession))?;
         Ok(None)
@@ -100,7 +100,9 @@ impl<W: Window + Clone> HostLink<W> {
         page.barrier(Barrier::Full);
         self.ring = self.ring.saturating_add(1);
         self.next_beat_ms = now_ms.saturating_add(description.heartbeat.interval_ms.into());
-        let patience = timer::ACCEPT.saturating_add(description.heartbeat.limit_ms());
+        let limit_ms = description.heartbeat.limit_ms();
+        let patience = timer::ACCEPT.saturating_add(limit_ms);
+        self.attach_limit_ms = timer::ATTACH.saturating_add(limit_ms);
         self.board = Some(Board { description, boot, version, live, host_page: page, endpoint });
         self.enter(Mode::Await, now_ms, Some(now_ms.saturating_add(patience)));
         Ok(())

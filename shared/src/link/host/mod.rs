@@ -8,15 +8,19 @@
 //! [`HostLink::step`] walks the modes below; what is asked of the board, one
 //! request at a time, is a task.
 
+mod answers;
 mod find;
+mod plug;
 mod run;
 mod supply;
 mod tasks;
 mod types;
+mod wishes;
 
 pub use types::{
     AcceptedRegion, DeviceFacts, HostOptions, HostRegion, LinkEvent, Progress, QueuePlacement, Step,
 };
+pub use wishes::MAX_WISHES;
 
 use crate::address::BusAddress;
 use crate::fault::PeerFault;
@@ -30,6 +34,7 @@ use super::description::{BoardDescription, Epoch};
 use super::refusal::{AttachStep, Reason, Refusal};
 use super::words::{HeartbeatWatch, LinkGuard, LinkLoss};
 use tasks::Task;
+use wishes::{Wish, Wishes};
 
 /// Most queues of a device.
 pub const MAX_QUEUES: usize = 64;
@@ -48,9 +53,13 @@ pub mod timer {
     pub const CHANNEL: u64 = 2_000;
     /// A request.
     pub const REQUEST: u64 = 1_000;
-    /// A device's reset.
+    /// An attach as a whole, beside the time that a board takes to notice an old host.
+    pub const ATTACH: u64 = 60_000;
+    /// Bringing up one device that came while the session runs.
+    pub const DEVICE: u64 = 10_000;
+    /// The reset of a device or a queue, and the removal of a region.
     pub const RESET: u64 = 2_000;
-    /// From one look at a device that resets to the next.
+    /// From one look at what resets or drains to the next.
     pub const RESET_LOOK: u64 = 5;
     /// A detach as a whole.
     pub const DETACH: u64 = 5_000;
@@ -58,6 +67,8 @@ pub mod timer {
     pub const LOOK_SOON: u64 = 1;
     /// Looks while waiting.
     pub const LOOK: u64 = 10;
+    /// With a status page: the least time between two looks at the live words in the BAR.
+    pub const BAR_LOOK: u64 = 250;
 }
 
 /// Messages that one step handles at most.
@@ -114,7 +125,6 @@ struct Current {
     sizes_len: usize,
     queues: [Option<QueuePlacement>; MAX_QUEUES],
     declined: bool,
-    reset_deadline_ms: u64,
 }
 
 impl Current {
@@ -132,7 +142,6 @@ impl Current {
             sizes_len: 0,
             queues: [None; MAX_QUEUES],
             declined: false,
-            reset_deadline_ms: 0,
         }
     }
 }
@@ -175,7 +184,31 @@ pub struct HostLink<W> {
     /// Devices that were touched and so have to be reset at the end.
     touched: u64,
     up: u64,
+    /// Devices that came while the session runs and wait to be brought up.
+    arrived: u64,
+    /// Devices that are left alone until they go.
+    alone: u64,
+    /// Devices whose queues can be reset.
+    ring_reset: u64,
+    /// The generation of each device's config space that was read last.
+    generations: [u32; 64],
     current: Current,
+    /// The device that the task is about.
+    target: u16,
+    /// Until when what resets or drains may take.
+    wait_deadline_ms: u64,
+    /// Why the device of the task is being reset.
+    refused: Option<Reason>,
+    /// Until when a device that came may take to come up.
+    device_deadline_ms: Option<u64>,
+    began_ms: Option<u64>,
+    attach_limit_ms: u64,
+    next_bar_look_ms: u64,
+    /// The attach is done: what happens now happens in a running session.
+    started: bool,
+    wishes: Wishes,
+    /// The wish that the task serves.
+    active: Option<Wish>,
 }
 
 impl<W: Window + Clone> HostLink<W> {
@@ -203,7 +236,21 @@ impl<W: Window + Clone> HostLink<W> {
             devices: 0,
             touched: 0,
             up: 0,
+            arrived: 0,
+            alone: 0,
+            ring_reset: 0,
+            generations: [0; 64],
             current: Current::new(0),
+            target: 0,
+            wait_deadline_ms: 0,
+            refused: None,
+            device_deadline_ms: None,
+            began_ms: None,
+            attach_limit_ms: timer::ATTACH,
+            next_bar_look_ms: 0,
+            started: false,
+            wishes: Wishes::default(),
+            active: None,
         }
     }
 
@@ -242,7 +289,7 @@ impl<W: Window + Clone> HostLink<W> {
         match self.mode {
             Mode::NeedRegions | Mode::NeedFeatures | Mode::NeedQueues | Mode::SayUp => now_ms,
             Mode::Over { .. } => u64::MAX,
-            Mode::Running if self.task.is_none() => {
+            Mode::Running if self.is_idle() => {
                 self.next_beat_ms.min(self.next_look_ms).min(self.watch.deadline_ms())
             }
             Mode::Tasks
@@ -253,6 +300,11 @@ impl<W: Window + Clone> HostLink<W> {
             | Mode::Resetting
             | Mode::Leaving => soon,
         }
+    }
+
+    /// Whether a running session has nothing to ask of the board.
+    fn is_idle(&self) -> bool {
+        self.task.is_none() && self.wishes.is_empty() && self.arrived == 0
     }
 
     fn enter(&mut self, mode: Mode, now_ms: u64, deadline_ms: Option<u64>) {
@@ -276,7 +328,8 @@ impl<W: Window + Clone> HostLink<W> {
             fired = true;
         }
         self.next_look_ms = now_ms.saturating_add(timer::LOOK_SOON);
-        Ok(if self.mode == Mode::Running { Progress::Running } else { Progress::Waiting })
+        let running = self.started && matches!(self.mode, Mode::Running | Mode::Tasks);
+        Ok(if running { Progress::Running } else { Progress::Waiting })
     }
 
     /// One turn; `Some`: there is nothing more to do now.
@@ -294,13 +347,14 @@ impl<W: Window + Clone> HostLink<W> {
                 result => result.map_err(|reason| self.refuse_now(reason))?,
             }
         }
+        self.check_attach_time(now_ms).map_err(|reason| self.refuse_now(reason))?;
         let step = self.step_now();
         let refuse = |reason: Reason| Refusal { step, reason };
         match self.mode {
             Mode::Find => self.find(now_ms),
             Mode::Await => self.await_acceptance(now_ms).map_err(refuse),
             Mode::Start => self.start_channel(now_ms).map_err(refuse),
-            Mode::Tasks => self.run_task(now_ms, budget).map_err(|r| self.refuse_now(r)),
+            Mode::Tasks => self.bring_up(now_ms, budget).map_err(|r| self.refuse_now(r)),
             Mode::NeedRegions => Ok(Some(Progress::NeedRegions)),
             Mode::NeedFeatures => Ok(Some(Progress::NeedFeatures { device: self.current.device })),
             Mode::NeedQueues => Ok(Some(Progress::NeedQueues { device: self.current.device })),
@@ -316,14 +370,27 @@ impl<W: Window + Clone> HostLink<W> {
         }
     }
 
+    /// A board that answers each request just in time is refused all the same.
+    fn check_attach_time(&mut self, now_ms: u64) -> Result<(), Reason> {
+        let began = *self.began_ms.get_or_insert(now_ms);
+        let attaching = !self.started
+            && !matches!(self.mode, Mode::Resetting | Mode::Leaving | Mode::Over { .. });
+        let after_ms = now_ms.saturating_sub(began);
+        if attaching && after_ms >= self.attach_limit_ms {
+            return Err(Reason::Timeout { after_ms });
+        }
+        Ok(())
+    }
+
     /// The document's number for where the link stands.
     const fn step_now(&self) -> AttachStep {
         match (self.mode, &self.task) {
             (Mode::Find, _) => AttachStep::FindBlock,
             (Mode::Await, _) => AttachStep::AwaitAcceptance,
             (Mode::Start, _) => AttachStep::StartChannel,
-            (Mode::Running, _) => AttachStep::Running,
             (Mode::Resetting | Mode::Leaving | Mode::Over { .. }, _) => AttachStep::Detach,
+            (Mode::Running, _) => AttachStep::Running,
+            _ if self.started => AttachStep::Running,
             (_, Some((task, _))) => task.step(),
             (Mode::NeedRegions | Mode::Tasks, None) => AttachStep::AddRegions,
             (Mode::NeedFeatures, None) => AttachStep::Features,

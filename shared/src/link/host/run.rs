@@ -7,6 +7,7 @@ use crate::wire::control::{host_page, host_state};
 use crate::wire::status::DeviceStatus;
 
 use super::super::words::{StatusWords, next_beat};
+use super::tasks::bit;
 use super::{HostLink, LinkEvent, LinkLoss, Mode, Progress, Reason, fault_reason, timer};
 
 impl<W: Window + Clone> HostLink<W> {
@@ -20,17 +21,29 @@ impl<W: Window + Clone> HostLink<W> {
             let interval = board.description.heartbeat.interval_ms;
             self.next_beat_ms = now_ms.saturating_add(interval.into());
         }
-        let words = match &self.status {
-            Some(page) if self.status_live => StatusWords::load(page),
-            // Across the bus: once an interval.
-            _ if due => StatusWords::load(&board.live),
-            _ => return Ok(()),
-        };
-        words.check(board.boot, self.options.session).map_err(Reason::Lost)?;
-        if self.watch.beats(words.heartbeat, now_ms) {
-            Ok(())
-        } else {
-            Err(Reason::Lost(LinkLoss::HeartbeatLost))
+        // Across the bus: once an interval, and no more than a few times a second.
+        if due && (now_ms >= self.next_bar_look_ms || !self.status_live) {
+            let words = StatusWords::load(&board.live);
+            words.check(board.boot, self.options.session).map_err(Reason::Lost)?;
+            self.next_bar_look_ms = now_ms.saturating_add(timer::BAR_LOOK);
+            if !self.status_live {
+                return self.beats(words.heartbeat, now_ms);
+            }
+        }
+        match &self.status {
+            Some(page) if self.status_live => {
+                let words = StatusWords::load(page);
+                words.check(board.boot, self.options.session).map_err(Reason::Lost)?;
+                self.beats(words.heartbeat, now_ms)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    const fn beats(&mut self, heartbeat: u32, now_ms: u64) -> Result<(), Reason> {
+        match self.watch.beats(heartbeat, now_ms) {
+            true => Ok(()),
+            false => Err(Reason::Lost(LinkLoss::HeartbeatLost)),
         }
     }
 
@@ -47,6 +60,9 @@ impl<W: Window + Clone> HostLink<W> {
                 other => Ok(other),
             };
         }
+        if self.begin_wish(now_ms) || self.begin_bring_up(now_ms) {
+            return Ok(None);
+        }
         if !fired && now_ms < self.next_look_ms {
             return Ok(Some(Progress::Running));
         }
@@ -60,7 +76,7 @@ impl<W: Window + Clone> HostLink<W> {
         }
         match incoming {
             Some(Incoming::Event { device, event }) => {
-                Ok(self.event(device, event).map(Progress::Event))
+                Ok(self.event(now_ms, device, event).map(Progress::Event))
             }
             // A request of an earlier task; its time was counted.
             Some(Incoming::Answer { .. } | Incoming::TimedOut { .. }) => Ok(None),
@@ -69,8 +85,8 @@ impl<W: Window + Clone> HostLink<W> {
     }
 
     /// What an event means to the caller; `None`: nothing.
-    pub(super) fn event(&self, device: u16, event: Event) -> Option<LinkEvent> {
-        let up = self.up.checked_shr(device.into()).unwrap_or(0) & 1 == 1;
+    pub(super) fn event(&mut self, now_ms: u64, device: u16, event: Event) -> Option<LinkEvent> {
+        let up = self.up & bit(device) != 0;
         match event {
             Event::Config { status, .. } if up => {
                 let status = DeviceStatus::new(status);
@@ -83,7 +99,7 @@ impl<W: Window + Clone> HostLink<W> {
             Event::Used { queue } if up => {
                 Some(LinkEvent::Used { device, queue: u16::try_from(queue).ok()? })
             }
-            Event::Device { device, state } => Some(LinkEvent::Device { device, state }),
+            Event::Device { device, state } => self.device_event(now_ms, device, state),
             Event::Fault { code, device, queue, count, .. } => {
                 Some(LinkEvent::Fault { code, device, queue, count })
             }
@@ -100,6 +116,7 @@ impl<W: Window + Clone> HostLink<W> {
         let deadline = Some(now_ms.saturating_add(timer::DETACH));
         self.detach_deadline_ms = deadline;
         self.task = None;
+        self.active = None;
         match (self.mode, &self.board) {
             (_, None) => self.enter(Mode::Over { clean: true }, now_ms, None),
             // The channel is not to be trusted after a refusal: the board resets by itself.

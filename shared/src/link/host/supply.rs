@@ -5,12 +5,10 @@ use crate::window::Window;
 use crate::wire::features::{self, Features};
 
 use super::super::refusal::RegionFault;
-use super::tasks::Task;
-use super::{
-    Current, HostLink, HostRegion, MAX_QUEUES, Mode, QueuePlacement, Reason, Refusal, TaskState,
-};
 #[cfg(doc)]
-use super::{LinkEvent, Progress};
+use super::Progress;
+use super::tasks::Task;
+use super::{HostLink, HostRegion, MAX_QUEUES, Mode, QueuePlacement, Reason, Refusal};
 
 impl<W: Window + Clone> HostLink<W> {
     /// Answers [`Progress::NeedRegions`]: the host's regions, the first one
@@ -110,8 +108,6 @@ impl<W: Window + Clone> HostLink<W> {
     /// If one of them cannot be.
     pub fn supply_queues(&mut self, queues: &[QueuePlacement]) -> Result<(), Refusal> {
         self.in_turn(Mode::NeedQueues)?;
-        let (doorbells, vectors) =
-            self.description().map_or((0, 0), |board| (board.doorbell.count, board.vectors));
         let mut least = 0_u32;
         for placement in queues {
             let number = usize::from(placement.queue);
@@ -119,8 +115,7 @@ impl<W: Window + Clone> HostLink<W> {
             let size = u32::from(placement.size);
             let good = u32::from(placement.queue) >= least
                 && sizes.get(number).is_some_and(|largest| size <= u32::from(*largest))
-                && (1..doorbells).contains(&placement.doorbell)
-                && (1..vectors).contains(&placement.vector);
+                && self.can_be_notified(placement);
             if !good {
                 let queue = placement.queue;
                 return Err(self.refuse_now(Reason::Placement { queue }));
@@ -152,23 +147,11 @@ impl<W: Window + Clone> HostLink<W> {
         Ok(())
     }
 
-    /// While the session runs: read a device's config space again;
-    /// [`LinkEvent::ConfigRead`] says when it is there.
-    ///
-    /// # Errors
-    /// [`Reason::OutOfTurn`] while another one is being read.
-    pub fn refresh_config(&mut self, device: u16) -> Result<(), Refusal> {
-        self.in_turn(Mode::Running)?;
-        let up = self.up.checked_shr(device.into()).unwrap_or(0) & 1 == 1;
-        if self.task.is_some() || !up {
-            return Err(self.refuse_now(Reason::OutOfTurn));
-        }
-        if self.current.device == device {
-            (self.current.config_len, self.current.restarts) = (0, 0);
-        } else {
-            self.current = Current::new(device);
-        }
-        self.task = Some((Task::Info, TaskState::ToSend { not_before_ms: 0 }));
-        Ok(())
+    /// Whether a queue's doorbell and vector exist, and are not the channel's.
+    pub(super) fn can_be_notified(&self, placement: &QueuePlacement) -> bool {
+        self.description().is_some_and(|board| {
+            (1..board.doorbell.count).contains(&placement.doorbell)
+                && (1..board.vectors).contains(&placement.vector)
+        })
     }
 }

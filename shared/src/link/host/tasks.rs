@@ -1,27 +1,22 @@
-//! What the host asks of the board, one request at a time (steps 7 to 19, and
-//! the resets of step 21), and what it makes of each answer.
+//! What the host asks of the board, one request at a time: steps 7 to 19, the
+//! resets of step 21, and what a running session wishes.
 
-use crate::msg::body::{
-    DeviceInfo, DeviceMap, FeatureWords, QueueAddresses, RegionKind, RegionMessage, Request,
-    Response, ResultCode,
-};
+use crate::msg::body::{FeatureWords, RegionKind, RegionMessage, Request};
 use crate::msg::driver::Incoming;
-use crate::msg::kind::Kind;
 use crate::window::Window;
 use crate::wire::control::{host_page, host_state};
-use crate::wire::features::{self, Features};
 use crate::wire::msg::CONFIG_DATA_MAX;
 use crate::wire::status::DeviceStatus;
 
+use super::answers::addresses;
+use super::wishes::Wish;
 use super::{
-    AttachStep, Current, HostLink, LinkEvent, MAX_CONFIG, MAX_FEATURE_BITS, MAX_QUEUES, Mode,
-    Progress, QueuePlacement, Reason, TaskState, fault_reason, request_reason, timer,
+    AttachStep, Current, HostLink, MAX_CONFIG, Mode, Progress, QueuePlacement, Reason, TaskState,
+    fault_reason, request_reason, timer,
 };
 
 /// Devices that GET_DEVICES is asked for.
-const DEVICE_NUMBERS: u16 = 64;
-/// How often config space may change while it is read.
-const CONFIG_RESTARTS: u32 = 3;
+pub(super) const DEVICE_NUMBERS: u16 = 64;
 
 /// One request to the board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +39,12 @@ pub(super) enum Task {
     SetQueue { index: u8 },
     Verify { index: u8 },
     DriverOk,
+    ResetQueue { queue: u16 },
+    ResetQueueLook { queue: u16 },
+    WriteConfig,
+    ResetBoard,
+    RemoveRegion { number: u8 },
+    RemoveRegionAgain { number: u8 },
 }
 
 impl Task {
@@ -65,15 +66,40 @@ impl Task {
             Self::SetQueue { .. } => AttachStep::SetQueue,
             Self::Verify { .. } => AttachStep::VerifyQueue,
             Self::DriverOk => AttachStep::DriverOk,
+            Self::ResetQueue { .. }
+            | Self::ResetQueueLook { .. }
+            | Self::WriteConfig
+            | Self::ResetBoard
+            | Self::RemoveRegion { .. }
+            | Self::RemoveRegionAgain { .. } => AttachStep::Running,
         }
+    }
+
+    /// Whether it is about one device that comes up.
+    pub(super) const fn is_of_a_bring_up(self) -> bool {
+        !matches!(
+            self,
+            Self::Attach
+                | Self::AddBoardRegion { .. }
+                | Self::AddHostRegion { .. }
+                | Self::ListDevices
+        )
+    }
+
+    /// Whether what it begins has [`timer::RESET`] to be done.
+    const fn begins_a_wait(self) -> bool {
+        matches!(self, Self::Reset | Self::ResetQueue { .. } | Self::RemoveRegion { .. })
     }
 }
 
 /// The status after each of the driver's writes.
-const ACKNOWLEDGED: DeviceStatus = DeviceStatus::ACKNOWLEDGE;
-const DRIVEN: DeviceStatus = DeviceStatus::new(ACKNOWLEDGED.bits() | DeviceStatus::DRIVER.bits());
-const SETTLED: DeviceStatus = DeviceStatus::new(DRIVEN.bits() | DeviceStatus::FEATURES_OK.bits());
-const LIVE: DeviceStatus = DeviceStatus::new(SETTLED.bits() | DeviceStatus::DRIVER_OK.bits());
+pub(super) const ACKNOWLEDGED: DeviceStatus = DeviceStatus::ACKNOWLEDGE;
+pub(super) const DRIVEN: DeviceStatus =
+    DeviceStatus::new(ACKNOWLEDGED.bits() | DeviceStatus::DRIVER.bits());
+pub(super) const SETTLED: DeviceStatus =
+    DeviceStatus::new(DRIVEN.bits() | DeviceStatus::FEATURES_OK.bits());
+pub(super) const LIVE: DeviceStatus =
+    DeviceStatus::new(SETTLED.bits() | DeviceStatus::DRIVER_OK.bits());
 
 impl<W: Window + Clone> HostLink<W> {
     /// Goes on with `task`, or with what comes after it where there is nothing to do.
@@ -118,31 +144,39 @@ impl<W: Window + Clone> HostLink<W> {
         }
     }
 
-    fn config_size(&self) -> usize {
+    pub(super) fn config_size(&self) -> usize {
         usize::try_from(self.current.info.config_size).unwrap_or(MAX_CONFIG).min(MAX_CONFIG)
     }
 
-    fn placement(&self, index: u8) -> Option<QueuePlacement> {
+    /// The queue that is being set up: one of the bring-up's, or a wish.
+    pub(super) fn placement(&self, index: u8) -> Option<QueuePlacement> {
+        if let Some(Wish::SetUpQueue { placement, .. }) = self.active {
+            return (index == 0).then_some(placement);
+        }
         self.current.queues.get(usize::from(index)).copied().flatten()
     }
 
-    fn device_bit(&self) -> u64 {
-        1_u64.checked_shl(self.current.device.into()).unwrap_or(0)
+    /// The device that the task is about, as a bit.
+    pub(super) fn device_bit(&self) -> u64 {
+        bit(self.target)
     }
 
     /// Goes on with the next device of the list, or runs.
     pub(super) fn next_device(&mut self, now_ms: u64) {
         self.task = None;
+        self.device_deadline_ms = None;
         match u16::try_from(self.devices.trailing_zeros()) {
             Ok(device) if device < DEVICE_NUMBERS => {
                 self.devices &= self.devices.wrapping_sub(1);
                 self.current = Current::new(device);
+                self.target = device;
                 self.begin(Task::Info, now_ms);
             }
             _ => {
-                if let Some(board) = &self.board {
+                if let (false, Some(board)) = (self.started, &self.board) {
                     board.host_page.store(host_page::STATE, host_state::RUNNING);
                 }
+                self.started = true;
                 self.next_look_ms = now_ms;
                 self.enter(Mode::Running, now_ms, None);
             }
@@ -153,7 +187,7 @@ impl<W: Window + Clone> HostLink<W> {
     pub(super) fn next_reset(&mut self, now_ms: u64) {
         match u16::try_from(self.touched.trailing_zeros()) {
             Ok(device) if device < DEVICE_NUMBERS => {
-                self.current.device = device;
+                self.target = device;
                 self.begin(Task::Reset, now_ms);
             }
             _ => self.sign_off(now_ms, self.detach_deadline_ms),
@@ -197,8 +231,8 @@ impl<W: Window + Clone> HostLink<W> {
                     Ok(token) => {
                         self.task = Some((task, TaskState::InFlight { token }));
                         self.send_deadline_ms = None;
-                        if task == Task::Reset {
-                            self.current.reset_deadline_ms = now_ms.saturating_add(timer::RESET);
+                        if task.begins_a_wait() {
+                            self.wait_deadline_ms = now_ms.saturating_add(timer::RESET);
                         }
                         Ok(None)
                     }
@@ -230,7 +264,7 @@ impl<W: Window + Clone> HostLink<W> {
         board.endpoint.channel().poll().map_err(fault_reason)?;
         match board.endpoint.poll(now_ms, budget).map_err(fault_reason)? {
             Some(Incoming::Answer { token, response, .. }) if Some(token) == ours => {
-                self.answered(now_ms, task, response)
+                self.answered(now_ms, task, response).or_else(|why| self.refuse_device(now_ms, why))
             }
             Some(Incoming::TimedOut { token, kind }) if Some(token) == ours => {
                 Err(Reason::NoAnswer(kind))
@@ -238,7 +272,7 @@ impl<W: Window + Clone> HostLink<W> {
             // Of a task that was given up.
             Some(Incoming::Answer { .. } | Incoming::TimedOut { .. }) => Ok(None),
             Some(Incoming::Event { device, event }) => {
-                Ok(self.event(device, event).map(Progress::Event))
+                Ok(self.event(now_ms, device, event).map(Progress::Event))
             }
             None => Ok(Some(Progress::Waiting)),
         }
@@ -249,7 +283,7 @@ impl<W: Window + Clone> HostLink<W> {
         let board = self.board.as_ref()?;
         let current = &self.current;
         let to_bus = |request: Request| Some((0, request));
-        let to_device = |request: Request| Some((current.device, request));
+        let to_device = |request: Request| Some((self.target, request));
         let status =
             |status: DeviceStatus| to_device(Request::SetDeviceStatus { status: status.bits() });
         match task {
@@ -302,7 +336,7 @@ impl<W: Window + Clone> HostLink<W> {
             Task::Route { index } => {
                 let placement = self.placement(index)?;
                 to_bus(Request::RouteQueue {
-                    device: current.device.into(),
+                    device: self.target.into(),
                     queue: placement.queue.into(),
                     doorbell: placement.doorbell,
                     vector: placement.vector,
@@ -320,233 +354,34 @@ impl<W: Window + Clone> HostLink<W> {
                 to_device(Request::GetVqueue { queue: placement.queue.into() })
             }
             Task::DriverOk => status(LIVE),
+            Task::ResetQueue { queue } => to_device(Request::ResetVqueue { queue: queue.into() }),
+            Task::ResetQueueLook { queue } => to_device(Request::GetVqueue { queue: queue.into() }),
+            Task::WriteConfig => {
+                let Some(Wish::WriteConfig { generation, offset, data, .. }) = self.active else {
+                    return None;
+                };
+                to_device(Request::SetConfig { generation, offset, data })
+            }
+            Task::ResetBoard => to_bus(Request::BoardReset { boot: board.boot.get() }),
+            Task::RemoveRegion { number } | Task::RemoveRegionAgain { number } => {
+                to_bus(Request::RemoveRegion { id: self.host_region_id(number) })
+            }
         }
     }
 
     /// Bytes of config space to ask for next.
-    fn config_piece(&self) -> Option<u32> {
+    pub(super) fn config_piece(&self) -> Option<u32> {
         let left = self.config_size().saturating_sub(self.current.config_len);
         u32::try_from(left.min(CONFIG_DATA_MAX)).ok()
     }
 
-    fn host_region_id(&self, index: u8) -> u32 {
+    pub(super) fn host_region_id(&self, index: u8) -> u32 {
         let boards = u32::try_from(self.board_regions().count()).unwrap_or(u32::MAX);
         boards.saturating_add(index.into())
     }
-
-    /// What comes after the answer to `task`.
-    fn answered(
-        &mut self,
-        now_ms: u64,
-        task: Task,
-        response: Response,
-    ) -> Result<Option<Progress>, Reason> {
-        let bad = Reason::BadAnswer(response.kind());
-        match (task, response) {
-            (Task::Attach, Response::Attach { result, version, boot, session }) => {
-                granted(Kind::Attach, result)?;
-                let board = self.board.as_ref().ok_or(Reason::OutOfTurn)?;
-                let ours = (u32::from(board.version), board.boot.get(), self.options.session.get());
-                must((version, boot, session) == ours, bad)?;
-                self.task = None;
-                self.enter(Mode::NeedRegions, now_ms, None);
-            }
-            (Task::AddBoardRegion { index }, Response::AddRegion { id, result }) => {
-                must(id == u32::from(index), bad)?;
-                granted(Kind::AddRegion, result)?;
-                self.begin(Task::AddBoardRegion { index: index.saturating_add(1) }, now_ms);
-            }
-            (Task::AddHostRegion { index }, Response::AddRegion { id, result }) => {
-                must(id == self.host_region_id(index), bad)?;
-                granted(Kind::AddRegion, result)?;
-                // The board posted to the status page before it answered.
-                self.status_live |= index == 0 && self.status.is_some();
-                self.begin(Task::AddHostRegion { index: index.saturating_add(1) }, now_ms);
-            }
-            (Task::ListDevices, Response::Devices(map)) => {
-                self.devices = device_bits(&map).ok_or(bad)?;
-                must(map.next == 0, Reason::DeviceLimits { device: map.next })?;
-                must(self.devices != 0, Reason::NoDevice)?;
-                self.next_device(now_ms);
-            }
-            (Task::Info, Response::DeviceInfo(info)) => self.take_info(now_ms, info)?,
-            (Task::Reset, Response::SetDeviceStatus { status })
-            | (Task::ResetLook, Response::DeviceStatus { status }) => {
-                self.reset_answered(now_ms, status)?;
-            }
-            (Task::Acknowledge, Response::SetDeviceStatus { status }) => {
-                self.same_status(ACKNOWLEDGED, status)?;
-                self.begin(Task::Driver, now_ms);
-            }
-            (Task::Driver, Response::SetDeviceStatus { status }) => {
-                self.same_status(DRIVEN, status)?;
-                self.begin(Task::Offered, now_ms);
-            }
-            (Task::Offered, Response::DeviceFeatures(words)) => {
-                let count = self.current.info.feature_bits / 32;
-                must((words.first, words.count) == (0, count), bad)?;
-                // Bits past 63 are nobody's yet: not accepted, so not looked at.
-                let offered = words
-                    .iter()
-                    .filter_map(|(index, word)| Features::NONE.with_block(index, word))
-                    .fold(Features::NONE, |all, some| all | some);
-                let missing = features::REQUIRED.without(offered);
-                let device = self.current.device;
-                must(missing.is_empty(), Reason::FeaturesMissing { device, missing })?;
-                self.current.offered = offered;
-                self.task = None;
-                self.enter(Mode::NeedFeatures, now_ms, None);
-            }
-            (Task::SetFeatures, Response::DriverFeatures) => self.begin(Task::FeaturesOk, now_ms),
-            (Task::FeaturesOk, Response::SetDeviceStatus { status }) => {
-                let device = self.current.device;
-                let taken = DeviceStatus::new(status).contains(DeviceStatus::FEATURES_OK);
-                must(taken, Reason::FeaturesRefused { device })?;
-                self.same_status(SETTLED, status)?;
-                self.begin(Task::Config, now_ms);
-            }
-            (Task::Config, Response::Config { generation, offset, data }) => {
-                return self.take_config(now_ms, generation, offset, data.as_slice());
-            }
-            (Task::QueueSize { queue }, Response::Vqueue { queue: number, largest, addresses }) => {
-                must(number == u32::from(queue), bad)?;
-                let device = self.current.device;
-                must(largest != 0, Reason::DeviceLimits { device })?;
-                // A reset queue shows nothing.
-                must(addresses == QueueAddresses::default(), Reason::QueueDiffers { queue })?;
-                let slot = self.current.queue_sizes.get_mut(usize::from(queue)).ok_or(bad)?;
-                *slot = u16::try_from(largest.min(1 << 15)).unwrap_or(0);
-                self.current.sizes_len = usize::from(queue) + 1;
-                self.begin(Task::QueueSize { queue: queue.saturating_add(1) }, now_ms);
-            }
-            (Task::Route { index }, Response::RouteQueue { device, queue, result }) => {
-                granted(Kind::RouteQueue, result)?;
-                let placement = self.placement(index).ok_or(bad)?;
-                let asked = (u32::from(self.current.device), u32::from(placement.queue));
-                must((device, queue) == asked, bad)?;
-                self.begin(Task::SetQueue { index }, now_ms);
-            }
-            (Task::SetQueue { index }, Response::SetVqueue) => {
-                self.begin(Task::Verify { index }, now_ms);
-            }
-            (Task::Verify { index }, Response::Vqueue { queue, addresses: kept, .. }) => {
-                let placement = self.placement(index).ok_or(bad)?;
-                let same = (queue, kept) == (placement.queue.into(), addresses(&placement));
-                must(same, Reason::QueueDiffers { queue: placement.queue })?;
-                self.begin(Task::Route { index: index.saturating_add(1) }, now_ms);
-            }
-            (Task::DriverOk, Response::SetDeviceStatus { status }) => {
-                self.same_status(LIVE, status)?;
-                self.up |= self.device_bit();
-                self.task = None;
-                self.enter(Mode::SayUp, now_ms, None);
-            }
-            _ => return Err(bad),
-        }
-        Ok(None)
-    }
-
-    fn same_status(&self, wanted: DeviceStatus, found: u32) -> Result<(), Reason> {
-        let found = DeviceStatus::new(found);
-        must(found == wanted, Reason::Status { device: self.current.device, wanted, found })
-    }
-
-    fn take_info(&mut self, now_ms: u64, info: DeviceInfo) -> Result<(), Reason> {
-        let device = self.current.device;
-        if info.device_id == 0 && self.mode != Mode::Running {
-            // Listed, but inactive.
-            self.next_device(now_ms);
-            return Ok(());
-        }
-        let within = info.feature_bits.is_multiple_of(32)
-            && info.feature_bits <= MAX_FEATURE_BITS
-            && usize::try_from(info.config_size).is_ok_and(|size| size <= MAX_CONFIG)
-            && usize::try_from(info.queues).is_ok_and(|queues| queues <= MAX_QUEUES);
-        must(within, Reason::DeviceLimits { device })?;
-        self.current.info = info;
-        if self.mode == Mode::Running {
-            self.begin(Task::Config, now_ms);
-        } else {
-            self.touched |= self.device_bit();
-            self.begin(Task::Reset, now_ms);
-        }
-        Ok(())
-    }
-
-    fn reset_answered(&mut self, now_ms: u64, status: u32) -> Result<(), Reason> {
-        if status != 0 {
-            let late = now_ms >= self.current.reset_deadline_ms;
-            must(!late, Reason::Timeout { after_ms: timer::RESET })?;
-            let not_before_ms = now_ms.saturating_add(timer::RESET_LOOK);
-            self.task = Some((Task::ResetLook, TaskState::ToSend { not_before_ms }));
-            return Ok(());
-        }
-        if self.mode == Mode::Resetting {
-            self.touched &= !self.device_bit();
-            self.next_reset(now_ms);
-        } else if self.current.declined {
-            self.touched &= !self.device_bit();
-            self.next_device(now_ms);
-        } else {
-            self.begin(Task::Acknowledge, now_ms);
-        }
-        Ok(())
-    }
-
-    fn take_config(
-        &mut self,
-        now_ms: u64,
-        generation: u32,
-        offset: u32,
-        data: &[u8],
-    ) -> Result<Option<Progress>, Reason> {
-        let bad = Reason::BadAnswer(Kind::GetConfig);
-        let at = self.current.config_len;
-        let asked = self.config_piece().ok_or(bad)?;
-        let fits = u32::try_from(at) == Ok(offset) && u32::try_from(data.len()) == Ok(asked);
-        must(fits, bad)?;
-        if at != 0 && generation != self.current.generation {
-            self.current.restarts += 1;
-            let device = self.current.device;
-            must(self.current.restarts <= CONFIG_RESTARTS, Reason::ConfigUnstable { device })?;
-            self.current.config_len = 0;
-            self.begin(Task::Config, now_ms);
-            return Ok(None);
-        }
-        self.current.generation = generation;
-        let into = self.current.config.get_mut(at..at + data.len()).ok_or(bad)?;
-        into.copy_from_slice(data);
-        self.current.config_len = at + data.len();
-        if self.mode == Mode::Running && self.current.config_len >= self.config_size() {
-            self.task = None;
-            let device = self.current.device;
-            return Ok(Some(Progress::Event(LinkEvent::ConfigRead { device })));
-        }
-        self.begin(Task::Config, now_ms);
-        Ok(None)
-    }
 }
 
-fn must(good: bool, reason: Reason) -> Result<(), Reason> {
-    if good { Ok(()) } else { Err(reason) }
-}
-
-fn granted(kind: Kind, result: ResultCode) -> Result<(), Reason> {
-    must(result == ResultCode::Ok, Reason::Result(kind, result))
-}
-
-/// What SET_VQUEUE says of a placement.
-fn addresses(placement: &QueuePlacement) -> QueueAddresses {
-    QueueAddresses {
-        size: placement.size.into(),
-        descriptors: placement.descriptors,
-        driver: placement.driver,
-        device: placement.device,
-    }
-}
-
-/// The devices 0 to 63 of an answer; `None` if it is not what was asked.
-fn device_bits(map: &DeviceMap) -> Option<u64> {
-    let bits: &[u8; 8] = map.bits.as_slice().first_chunk()?;
-    ((map.first, map.count) == (0, DEVICE_NUMBERS)).then(|| u64::from_le_bytes(*bits))
+/// The bit of a device; 0 for a number that none has.
+pub(super) const fn bit(device: u16) -> u64 {
+    if device < DEVICE_NUMBERS { 1 << device } else { 0 }
 }

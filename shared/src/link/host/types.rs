@@ -8,7 +8,8 @@ use crate::wire::features::Features;
 use crate::wire::status::DeviceStatus;
 
 use super::super::control::BarLengths;
-use super::super::description::{BoardRegion, Epoch};
+use super::super::description::{BoardRegion, Epoch, Versions};
+use super::super::refusal::Reason;
 #[cfg(doc)]
 use super::HostLink;
 
@@ -21,6 +22,8 @@ pub struct HostOptions {
     pub control_bar: u8,
     /// Lengths of the BARs, as the bus reports them.
     pub bars: BarLengths,
+    /// The protocol versions that this host speaks: [`Versions::OURS`].
+    pub versions: Versions,
 }
 
 /// Host memory that the caller offers to the board.
@@ -92,7 +95,8 @@ pub enum LinkEvent {
         /// Its status.
         status: DeviceStatus,
     },
-    /// A device needs a reset: end the session and attach again.
+    /// A device needs a reset: [`HostLink::reset_device`], or end the session
+    /// and attach again.
     NeedsReset {
         /// Device number.
         device: u16,
@@ -109,7 +113,51 @@ pub enum LinkEvent {
         /// Queue number.
         queue: u16,
     },
-    /// A device came or went.
+    /// The config space took what was written, or did not.
+    ConfigWritten {
+        /// Device number.
+        device: u16,
+        /// It did.
+        accepted: bool,
+    },
+    /// The queue is reset: its rings and buffers are the host's.
+    QueueReset {
+        /// Device number.
+        device: u16,
+        /// Queue number.
+        queue: u16,
+    },
+    /// The queue is set up again: ring its doorbell.
+    QueueUp {
+        /// Device number.
+        device: u16,
+        /// Queue number.
+        queue: u16,
+    },
+    /// The device is reset, as was asked, and is left alone.
+    DeviceReset {
+        /// Device number.
+        device: u16,
+    },
+    /// Something about the device is wrong, so it was reset and is left alone.
+    DeviceRefused {
+        /// Device number.
+        device: u16,
+        /// What.
+        reason: Reason,
+    },
+    /// Whether the board boots again, as was asked.
+    BoardReset {
+        /// It does: the session ends by itself.
+        granted: bool,
+    },
+    /// The board has let go of this host region: it may be unmapped.
+    RegionRemoved {
+        /// Its place in the list that was supplied.
+        number: u8,
+    },
+    /// A device came, and is brought up, or went: then it has let go of its
+    /// queues, and whatever was asked of it is dropped.
     Device {
         /// Device number.
         device: u16,
@@ -154,7 +202,7 @@ pub enum Progress {
         /// Device number.
         device: u16,
     },
-    /// All devices are up, the session runs, nothing happened.
+    /// The devices of the attach are up, the session runs, nothing happened.
     Running,
     /// The session runs, and this happened; step again for the next.
     Event(LinkEvent),

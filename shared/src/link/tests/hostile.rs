@@ -14,12 +14,7 @@ use crate::window::testing::TestWindow;
 /// The host's end of the channel, played by the test, in a session that runs.
 pub(super) fn played() -> (Rig, Channel<TestWindow>) {
     let mut rig = Rig::new();
-    rig.bar.poke(0x3004, 1);
-    rig.bar.poke(0x3008, 77);
-    rig.bar.poke(0x3000, 4242);
-    let window = rig.bar.part(0x1000, 0x2000).unwrap();
-    let mut channel = Channel::new(window, &OUR_LAYOUT, Side::Driver);
-    channel.begin();
+    let mut channel = play(&mut rig, 1);
     for _ in 0..5 {
         rig.now += 1;
         rig.poll_board();
@@ -27,6 +22,17 @@ pub(super) fn played() -> (Rig, Channel<TestWindow>) {
     }
     assert!(channel.is_running());
     (rig, channel)
+}
+
+/// Writes a session epoch as a host does that chose `version`.
+pub(super) fn play(rig: &mut Rig, version: u32) -> Channel<TestWindow> {
+    rig.bar.poke(0x3004, version);
+    rig.bar.poke(0x3008, 77);
+    rig.bar.poke(0x3000, 4242);
+    let window = rig.bar.part(0x1000, 0x2000).unwrap();
+    let mut channel = Channel::new(window, &OUR_LAYOUT, Side::Driver);
+    channel.begin();
+    channel
 }
 
 pub(super) fn ask(

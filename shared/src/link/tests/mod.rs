@@ -1,6 +1,9 @@
 mod control;
 mod hostile;
 mod lifecycle;
+mod plug;
 mod presence;
 mod refused;
 mod rig;
+mod versions;
+mod wishes;

@@ -149,3 +149,32 @@ fn a_device_that_is_away_is_drained_before_the_session_is_over() {
     }
     assert_ne!(rig.bar.peek(0xF08), 1000);
 }
+
+/// Between the removal and the word of it: an answer would be one of a device
+/// that was reset behind the host's back.
+#[test]
+fn a_device_that_went_answers_nothing() {
+    for back in [false, true] {
+        let (mut rig, mut channel) = two_devices();
+        rig.announce(5, false);
+        if back {
+            rig.announce(5, true);
+        }
+        let route = Request::RouteQueue { device: 5, queue: 0, doorbell: 1, vector: 1 };
+        for message in [
+            to(5, Request::SetDeviceStatus { status: 1 }),
+            to(5, Request::GetDeviceInfo),
+            bus(route),
+        ] {
+            assert!(channel.send(&message.encode()).unwrap());
+        }
+        let told = said(&mut rig, &mut channel);
+        let events = [event(5, 2), event(5, 1)];
+        assert_eq!(told, events[..if back { 2 } else { 1 }]);
+        let status = rig.board.second.as_ref().unwrap().state().status();
+        assert!(status.is_reset(), "{status}");
+        let info = ask(&mut rig, &mut channel, &to(5, Request::GetDeviceInfo));
+        let Some(Response::DeviceInfo(info)) = info else { panic!("{info:?}") };
+        assert_eq!(info.device_id, u32::from(back));
+    }
+}

@@ -41,10 +41,12 @@ fn refused(mut rig: Rig) -> Refusal {
 #[test]
 fn the_versions_do_not_meet() {
     let mut other = description();
-    other.versions = Versions { min: 2, max: 9 };
+    let other_versions = Versions { min: 2, max: 9 };
+    other.versions = other_versions;
     let refusal = Rig::with(other).attach().unwrap_err();
     assert_eq!(refusal.step, AttachStep::ChooseVersion);
-    assert_eq!(refusal.reason, Reason::Versions { min: 2, max: 9 });
+    let (board, host) = (other_versions, Versions::OURS);
+    assert_eq!(refusal.reason, Reason::Versions { board, host });
     assert!(refusal.to_string().contains("update the older side"));
     let both = Versions { min: 1, max: 3 };
     assert_eq!(both.common(Versions { min: 2, max: 9 }), Some(3));

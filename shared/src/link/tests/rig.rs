@@ -9,9 +9,10 @@ use crate::link::host::{
     HostLink, HostOptions, HostRegion, LinkEvent, Progress, QueuePlacement, Step,
 };
 use crate::link::refusal::Refusal;
-use crate::msg::body::{RegionKind, RegionMessage, ResultCode};
+use crate::msg::body::{Body, Event, Message, RegionKind, RegionMessage, Response, ResultCode};
 use crate::msg::codec::Frame;
 use crate::msg::device::{DeviceEndpoint, DeviceModel, ModelInfo, VirtioDevice};
+use crate::msg::kind::Side;
 use crate::msg::status::QueueSetup;
 use crate::raw::StoreWidth;
 use crate::region::{RegionTable, Rights};
@@ -71,6 +72,9 @@ pub(super) struct FakeDevice {
     /// Calls of reset that still answer "not yet".
     pub(super) drain: u32,
     pub(super) resets: u32,
+    /// Calls of queue reset that still answer "not yet".
+    pub(super) queue_drain: u32,
+    pub(super) rejects_config: bool,
     pub(super) refuse_activation: bool,
     pub(super) no_device: bool,
     pub(super) config: Vec<u8>,
@@ -93,8 +97,10 @@ impl DeviceModel<TestWindow> for FakeDevice {
     }
     fn write_config(&mut self, offset: u32, from: &[u8]) -> bool {
         let at = usize::try_from(offset).unwrap();
-        self.config[at..at + from.len()].copy_from_slice(from);
-        true
+        if !self.rejects_config {
+            self.config[at..at + from.len()].copy_from_slice(from);
+        }
+        !self.rejects_config
     }
     fn driver_ok(&mut self, features: Features) {
         self.features = Some(features);
@@ -124,6 +130,10 @@ impl DeviceModel<TestWindow> for FakeDevice {
         self.drain == 0
     }
     fn reset_queue(&mut self, queue: u16) -> bool {
+        if self.queue_drain > 0 {
+            self.queue_drain -= 1;
+            return false;
+        }
         self.queues.retain(|setup| setup.queue != queue);
         true
     }
@@ -142,6 +152,8 @@ pub(super) struct FakeBoard {
     pub(super) refuse_region: Option<ResultCode>,
     pub(super) reset_asked: bool,
     pub(super) grants_reset: bool,
+    /// Calls of remove_region that still answer "not yet".
+    pub(super) region_drain: u32,
     /// Devices that are away, one bit each.
     pub(super) away: u64,
 }
@@ -166,6 +178,10 @@ impl BoardModel<TestWindow> for FakeBoard {
         }
     }
     fn remove_region(&mut self, id: u8) -> bool {
+        if self.region_drain > 0 {
+            self.region_drain -= 1;
+            return false;
+        }
         self.removed.push(id);
         true
     }
@@ -217,6 +233,7 @@ pub(super) fn options(session: u32) -> HostOptions {
         session: Epoch::new(session).unwrap(),
         control_bar: 0,
         bars: [BAR_LEN, 0x1000, 0, 0, 0, 0],
+        versions: Versions::OURS,
     }
 }
 
@@ -241,6 +258,7 @@ impl Rig {
             refuse_region: None,
             reset_asked: false,
             grants_reset: true,
+            region_drain: 0,
             away: 0,
         };
         let host = HostLink::new(bar.clone(), options(1000));
@@ -358,6 +376,42 @@ impl Rig {
             .collect()
     }
 
+    /// Changes what the board answers about `device`, from here on.
+    pub(super) fn answer_with(
+        &mut self,
+        device: u16,
+        mut change: impl FnMut(&mut Response) + 'static,
+    ) {
+        self.tamper = Some(Box::new(move |_, frame| {
+            let Ok(mut message) = Message::decode(frame, Side::Device) else { return };
+            let about = match message.body {
+                Body::Response(Response::RouteQueue { device: routed, .. }) => {
+                    routed == u32::from(device)
+                }
+                _ => message.device == device,
+            };
+            if let (true, Body::Response(response)) = (about, &mut message.body) {
+                change(response);
+                *frame = message.encode();
+            }
+        }));
+    }
+
+    /// From here on the board says its last answer to `device` once more where
+    /// it would send EVENT_CONFIG.
+    pub(super) fn repeat_answers(&mut self, device: u16) {
+        let mut last: Option<Frame> = None;
+        self.tamper = Some(Box::new(move |_, frame| match Message::decode(frame, Side::Device) {
+            Ok(Message { device: about, body: Body::Response(_), .. }) if about == device => {
+                last = Some(*frame);
+            }
+            Ok(Message { body: Body::Event(Event::Config { .. }), .. }) => {
+                *frame = last.unwrap_or(*frame);
+            }
+            _ => {}
+        }));
+    }
+
     /// Answers what the host link asks for.
     pub(super) fn supply(&mut self, progress: Progress) -> Result<(), Refusal> {
         match progress {
@@ -402,6 +456,20 @@ impl Rig {
         self.host.detach(self.now);
         let done = self.until(30_000, |p| matches!(p, Progress::Detached { .. }));
         matches!(done, Ok(Progress::Detached { clean: true }))
+    }
+
+    /// Ticks for `ms`, answers what the host link asks for, and returns what
+    /// it said.
+    pub(super) fn serve_for(&mut self, ms: u64) -> Result<Vec<LinkEvent>, Refusal> {
+        let mut events = Vec::new();
+        for _ in 0..ms {
+            let progress = self.tick()?.progress;
+            if let Progress::Event(event) = progress {
+                events.push(event);
+            }
+            self.supply(progress)?;
+        }
+        Ok(events)
     }
 
     pub(super) fn run_for(&mut self, ms: u64) -> Result<Vec<LinkEvent>, Refusal> {
