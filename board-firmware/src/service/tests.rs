@@ -269,13 +269,18 @@ impl Session {
         Some(bytes.split_off(12))
     }
 
-    /// What the host is told of device 0 within the next heartbeats.
+    /// What the host is told of device 0 within the next heartbeats. It takes
+    /// none that comes.
     fn told(&mut self) -> Vec<u16> {
         let mut states = Vec::new();
         for _ in 0..250 {
-            if let Progress::Event(LinkEvent::Device { device, state }) = self.step() {
-                assert_eq!(device, 0);
-                states.push(state);
+            match self.step() {
+                Progress::Event(LinkEvent::Device { device, state }) => {
+                    assert_eq!(device, 0);
+                    states.push(state);
+                }
+                Progress::NeedFeatures { .. } => self.link.decline_device().unwrap(),
+                _ => {}
             }
         }
         states
