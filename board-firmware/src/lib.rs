@@ -3,8 +3,9 @@
 //! The layers, top down; each calls only those below it:
 //!
 //! 1. [`service`]: one step of the whole board, which says when to come back.
-//! 2. [`device`]: the virtio devices, so far [`device::net`] with what can lie
-//!    behind it (echo, an IP stack, or the board's own code).
+//! 2. [`device`]: the virtio devices: [`device::net`] with what can lie behind
+//!    it (echo, an IP stack, or the board's own code), and [`device::console`]
+//!    with the board's log and a shell.
 //! 3. [`dma`]: payload between windows and private memory.
 //! 4. [`support`]: what a board must bring (doorbells, interrupts, windows).
 //! 5. [`trace`]: what happened, for whoever looks later.

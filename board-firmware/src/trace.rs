@@ -1,9 +1,11 @@
 //! What happened, as a ring of small events and a set of counters.
 //!
-//! Nothing is formatted on the board: an event is a `Copy` enum, and whoever
-//! reads the ring (a debugger, a message to the host, a test) formats it.
+//! Nothing is formatted when something happens: an event is a `Copy` enum, and
+//! whoever reads the ring (a debugger, the log, a test) formats it.
 //! Events that repeat are counted in one entry, so a fault that comes back
 //! for ever does not push out what led to it.
+
+use core::fmt;
 
 use shared::fault::PeerFault;
 
@@ -84,6 +86,30 @@ pub enum Event {
     },
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Boot { epoch } => write!(f, "boot {epoch:08x}"),
+            Self::Attached { session } => write!(f, "host attached, session {session:08x}"),
+            Self::Detached { session } => write!(f, "host gone, session {session:08x}"),
+            Self::Status { device, status } => write!(f, "device {device}: status {status:#x}"),
+            Self::QueueStarted { device, queue, size } => {
+                write!(f, "device {device} queue {queue}: {size} entries")
+            }
+            Self::QueueFault { device, queue, fault } => {
+                write!(f, "device {device} queue {queue} stopped: {fault}")
+            }
+            Self::QueueDma { device, queue, error } => {
+                write!(f, "device {device} queue {queue} stopped: {error}")
+            }
+            Self::Link { fault } => write!(f, "link: {fault}"),
+            Self::ResetAsked => f.write_str("restart asked for"),
+            Self::DeviceCame { device } => write!(f, "device {device} is there"),
+            Self::DeviceWent { device } => write!(f, "device {device} is gone"),
+        }
+    }
+}
+
 /// One entry of the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
@@ -145,18 +171,16 @@ impl Trace {
     }
 }
 
-/// Defines the counters with their names, so that a list cannot fall behind.
+/// Defines counters with their names, so that a list cannot fall behind.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What one virtio-net device has done since the board started.
-        ///
-        /// Frames and bytes are without the virtio-net header.
+    ($(#[$about:meta])* $counters:ident { $($(#[$doc:meta])* $name:ident,)* }) => {
+        $(#[$about])*
         #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-        pub struct NetCounters {
+        pub struct $counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        impl NetCounters {
+        impl $counters {
             /// Each counter with its name.
             pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($name), self.$name),)*].into_iter()
@@ -166,38 +190,59 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Frames taken from the host.
-    to_board_frames,
-    /// Their bytes.
-    to_board_bytes,
-    /// Frames given to the host.
-    to_host_frames,
-    /// Their bytes.
-    to_host_bytes,
-    /// Copies from windows into private memory: one a descriptor piece.
-    fetches,
-    /// Copies from private memory into windows.
-    posts,
-    /// Interrupts raised for the device's queues.
-    interrupts,
-    /// Frames dropped: shorter than a header and an Ethernet header.
-    dropped_short,
-    /// Frames dropped: longer than negotiated.
-    dropped_long,
-    /// Frames dropped: headers that contradict themselves or what was negotiated.
-    dropped_header,
-    /// Legitimate frames that nothing has a use for, such as multicast listener
-    /// reports.
-    ignored,
-    /// Frames dropped: a checksum did not hold.
-    dropped_checksum,
-    /// Frames dropped: the driver does not take them back (offload not
-    /// negotiated), or they can never fit into its buffers.
-    dropped_unfit,
-    /// Frames lost to a failed DMA transfer.
-    dropped_dma,
-    /// Queues stopped because the host broke a rule.
-    peer_faults,
+    /// What one virtio-net device has done since the board started.
+    ///
+    /// Frames and bytes are without the virtio-net header.
+    NetCounters {
+        /// Frames taken from the host.
+        to_board_frames,
+        /// Their bytes.
+        to_board_bytes,
+        /// Frames given to the host.
+        to_host_frames,
+        /// Their bytes.
+        to_host_bytes,
+        /// Copies from windows into private memory: one a descriptor piece.
+        fetches,
+        /// Copies from private memory into windows.
+        posts,
+        /// Interrupts raised for the device's queues.
+        interrupts,
+        /// Frames dropped: shorter than a header and an Ethernet header.
+        dropped_short,
+        /// Frames dropped: longer than negotiated.
+        dropped_long,
+        /// Frames dropped: headers that contradict themselves or what was negotiated.
+        dropped_header,
+        /// Legitimate frames that nothing has a use for, such as multicast listener
+        /// reports.
+        ignored,
+        /// Frames dropped: a checksum did not hold.
+        dropped_checksum,
+        /// Frames dropped: the driver does not take them back (offload not
+        /// negotiated), or they can never fit into its buffers.
+        dropped_unfit,
+        /// Frames lost to a failed DMA transfer.
+        dropped_dma,
+        /// Queues stopped because the host broke a rule.
+        peer_faults,
+    }
+}
+
+counters! {
+    /// What one virtio-console device has done since the board started.
+    ConsoleCounters {
+        /// Bytes taken from the host.
+        to_board_bytes,
+        /// Bytes given to the host.
+        to_host_bytes,
+        /// Interrupts raised for the device's queues.
+        interrupts,
+        /// Bytes lost to a failed DMA transfer.
+        dropped_dma,
+        /// Queues stopped because the host broke a rule.
+        peer_faults,
+    }
 }
 
 #[cfg(test)]

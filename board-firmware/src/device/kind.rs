@@ -18,7 +18,7 @@ use crate::support::BoardSupport;
 pub enum DeviceKind<N, C> {
     /// [`NetDevice`](super::net::NetDevice).
     Net(N),
-    /// A virtio-console.
+    /// [`ConsoleDevice`](super::console::ConsoleDevice).
     Console(C),
 }
 

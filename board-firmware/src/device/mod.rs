@@ -5,6 +5,7 @@
 //! drained when [`BoardDevice::run`] returns. That is why a reset can be
 //! answered at once.
 
+pub mod console;
 mod kind;
 pub mod net;
 mod queue;

@@ -1,5 +1,6 @@
 //! Payload between private memory and the buffers that descriptors name.
 
+use shared::address::BusAddress;
 use shared::fault::PeerFault;
 use shared::region::{RegionTable, Rights};
 use shared::virtq::{Chain, Segment};
@@ -40,13 +41,33 @@ pub(crate) struct Mover<'a, S: BoardSupport, E> {
     pub(crate) unfinished: bool,
 }
 
-impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
-    /// Gathers the start of a chain's device-readable part into `into`.
-    pub(crate) fn gather(&mut self, chain: &Chain, mut into: &mut [u8]) -> Result<(), Stuck> {
+impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
+    /// A mover that has moved nothing yet.
+    pub(crate) const fn new(
+        support: &'a mut S,
+        dma: &'a mut E,
+        regions: &'a RegionTable<S::Window>,
+    ) -> Self {
+        Self { support, dma, regions, fetches: 0, posts: 0, unfinished: false }
+    }
+
+    /// Gathers bytes of a chain's device-readable part, from `skip` on, into
+    /// `into`.
+    pub(crate) fn gather(
+        &mut self,
+        chain: &Chain,
+        mut skip: u32,
+        mut into: &mut [u8],
+    ) -> Result<(), Stuck> {
         for segment in chain.segments().iter().filter(|segment| !segment.writable) {
-            let len = (segment.len as usize).min(into.len());
+            if skip > 0 && skip >= segment.len {
+                skip -= segment.len;
+                continue;
+            }
+            let len = ((segment.len - skip) as usize).min(into.len());
             let Some((part, rest)) = into.split_at_mut_checked(len) else { return Ok(()) };
-            self.fetch(segment, part)?;
+            self.fetch(segment, skip, part)?;
+            skip = 0;
             into = rest;
             if into.is_empty() {
                 break;
@@ -55,11 +76,11 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
         Ok(())
     }
 
-    fn fetch(&mut self, segment: &Segment, mut into: &mut [u8]) -> Result<(), Stuck> {
+    fn fetch(&mut self, segment: &Segment, skip: u32, mut into: &mut [u8]) -> Result<(), Stuck> {
         // A zero-length descriptor names no memory, and is legal.
         let Ok(len @ 1..) = u32::try_from(into.len()) else { return Ok(()) };
-        let regions = self.regions;
-        for span in regions.resolve_buffer(segment.address, len, Rights::READ)?.iter() {
+        let (address, regions) = (inside(segment, skip)?, self.regions);
+        for span in regions.resolve_buffer(address, len, Rights::READ)?.iter() {
             let Some((part, rest)) = into.split_at_mut_checked(span.len as usize) else { break };
             self.support.invalidate(span.window, span.offset, span.len);
             self.fetches += 1;
@@ -112,12 +133,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
 
     fn post(&mut self, segment: &Segment, skip: u32, mut from: &[u8]) -> Result<(), Stuck> {
         let Ok(len @ 1..) = u32::try_from(from.len()) else { return Ok(()) };
-        let wraps = PeerFault::AddressWraps {
-            address: segment.address.bits(),
-            length: u64::from(segment.len),
-        };
-        let address = segment.address.checked_add(u64::from(skip)).ok_or(wraps)?;
-        let regions = self.regions;
+        let (address, regions) = (inside(segment, skip)?, self.regions);
         for span in regions.resolve_buffer(address, len, Rights::WRITE)?.iter() {
             let Some((part, rest)) = from.split_at_checked(span.len as usize) else { break };
             self.posts += 1;
@@ -134,4 +150,11 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Mover<'_, S, E> {
         }
         Ok(())
     }
+}
+
+/// The address `skip` bytes into a segment.
+fn inside(segment: &Segment, skip: u32) -> Result<BusAddress, PeerFault> {
+    let wraps =
+        PeerFault::AddressWraps { address: segment.address.bits(), length: u64::from(segment.len) };
+    segment.address.checked_add(u64::from(skip)).ok_or(wraps)
 }

@@ -17,7 +17,7 @@ use crate::device::net::{NetBackend, NetDevice, NetMemory, NetOptions, RECEIVEQ,
 use crate::device::{BoardDevice, Context, Ran};
 use crate::dma::{CpuCopy, DmaEngine};
 
-type Driver = DriverQueue<Memory, Memory, Memory, Vec<DriverSlot>>;
+pub(crate) type Driver = DriverQueue<Memory, Memory, Memory, Vec<DriverSlot>>;
 
 /// Where rings and the buffers for frames to the board lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -250,7 +250,11 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
 }
 
 /// Both ends' view of a queue, initialised by the driver.
-fn queue(memories: &Memories, options: &RigOptions, number: u16) -> (Driver, QueueSetup) {
+pub(crate) fn queue(
+    memories: &Memories,
+    options: &RigOptions,
+    number: u16,
+) -> (Driver, QueueSetup) {
     let size = QueueSize::try_from(options.size).unwrap();
     let at = RINGS + u64::from(number) * 0x8_0000;
     // A used ring at 4 modulo 8, as our drivers place it.

@@ -1,10 +1,12 @@
 //! What the tests stand on: plain memory as windows, a board of them, and a
 //! driver for the net device.
 
+mod console;
 mod driver;
 mod memory;
 mod view;
 
+pub(crate) use console::ConsoleRig;
 pub(crate) use driver::{Layout, NetRig, RigOptions, SentFrame, frame_of, random_frame};
 pub(crate) use memory::{FakeBoard, Memory, leak};
 pub(crate) use view::FakeView;

@@ -6,6 +6,7 @@
 //! table pins every number.
 
 pub mod amp;
+pub mod console;
 pub mod control;
 pub mod features;
 mod le;

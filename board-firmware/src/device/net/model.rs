@@ -294,14 +294,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             self.backend.start(now, negotiated);
         }
         let mut sink = Sink {
-            mover: Mover {
-                support: context.support,
-                dma: context.dma,
-                regions: context.regions,
-                fetches: 0,
-                posts: 0,
-                unfinished: false,
-            },
+            mover: Mover::new(context.support, context.dma, context.regions),
             queue: receive,
             chains: &mut self.chains,
             waiting: &mut self.waiting,

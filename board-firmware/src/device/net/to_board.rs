@@ -68,7 +68,7 @@ fn read<S: BoardSupport, E: DmaEngine<S::Window>>(
         counters.dropped_long += 1;
         return Ok(Taken::Dropped);
     };
-    match mover.gather(chain, packet) {
+    match mover.gather(chain, 0, packet) {
         Ok(()) => {}
         Err(Stuck::Peer(fault)) => return Err(fault),
         Err(Stuck::Dma(_)) => {
