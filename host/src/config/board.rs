@@ -200,6 +200,8 @@ fn session(section: &mut Section<'_, '_>, mtu: Option<u32>) -> Option<SessionCon
         to_board_size,
         push_limit: push_limit?,
         mtu: mtu?,
+        mac: None,
+        coalescing: None,
         console: false,
     })
 }

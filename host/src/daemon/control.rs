@@ -16,6 +16,7 @@ use super::told::Told;
 use super::worker::{PublishedCounters, Stop, Worker};
 use super::{Command, LiveOptions};
 use crate::bus::{Bus, Latch};
+use crate::net_control::NetConfigChange;
 use crate::session::{Ended, Event, Link, SessionConfig, Supervised, Supervisor};
 
 /// What the control thread owns.
@@ -103,8 +104,28 @@ impl<B: Bus> Walk<B> {
                 self.carrier_off();
                 self.control.status.enter(LinkState::NoLink);
             }
+            Event::Changed(change) => self.changed(change),
             // Consoles are not taken.
             Event::Console(_) | Event::Removed { .. } | Event::Down => {}
+        }
+    }
+
+    /// The board's network device says that its link or its MTU changed.
+    fn changed(&mut self, change: NetConfigChange) {
+        let name = &self.control.name;
+        let interface = &mut self.control.interface;
+        let mut outcome = Ok(());
+        if let Some(up) = change.link_up {
+            log::info!("{name}: the board's link is {}", if up { "up" } else { "down" });
+            outcome = interface.set_carrier(up);
+            self.control.status.enter(if up { LinkState::Up } else { LinkState::NoLink });
+        }
+        if let Some(mtu) = change.mtu {
+            log::info!("{name}: the board takes packets of up to {mtu} bytes");
+            outcome = outcome.and(interface.limit_mtu(mtu.into()));
+        }
+        if let Err(error) = outcome {
+            log::error!("{name}: {error}");
         }
     }
 
@@ -134,13 +155,14 @@ impl<B: Bus> Walk<B> {
             masked: terms.offered.without(mask),
             negotiated: terms.features,
         };
+        let link_up = terms.link_up;
         let sessions = self.supervisor.sessions();
         status.change(|status| {
             status.terms = Some(terms);
             status.features = Some(features);
             status.sessions = sessions;
         });
-        status.enter(LinkState::Up);
+        status.enter(if link_up { LinkState::Up } else { LinkState::NoLink });
         self.told.good();
         Ok(())
     }
@@ -165,7 +187,7 @@ impl<B: Bus> Walk<B> {
     }
 
     fn carrier_off(&self) {
-        if let Err(error) = self.control.interface.disconnect() {
+        if let Err(error) = self.control.interface.set_carrier(false) {
             log::error!("{}: {error}", self.control.name);
         }
     }
@@ -213,6 +235,7 @@ impl<B: Bus> Walk<B> {
 
     fn apply(&mut self, live: LiveOptions) {
         self.control.idle_looks.store(live.worker.idle_looks, Ordering::Relaxed);
+        self.supervisor.set_coalescing(live.coalescing);
         if let Err(error) = self.control.interface.set_addresses(live.addresses) {
             log::error!("{}: {error}", self.control.name);
         }
@@ -223,11 +246,13 @@ impl<B: Bus> Walk<B> {
     fn wait(&self, timeout: u64) {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let session = self.supervisor.session();
-        let mut fds = Vec::with_capacity(4);
+        let mut fds = Vec::with_capacity(5);
         fds.push(readable(self.control.wake.fd()));
         fds.extend(self.worker.as_ref().map(|worker| readable(worker.ended())));
         let message = session.and_then(|session| session.message_interrupt()).and_then(Latch::fd);
         fds.extend(message.map(readable));
+        let slow = session.and_then(|session| session.slow_interrupt()).and_then(Latch::fd);
+        fds.extend(slow.map(readable));
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         // A signal only makes the session look a little early.
         let _ = poll(&mut fds, timeout);

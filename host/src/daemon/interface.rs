@@ -95,7 +95,7 @@ impl Interface {
         let link = LinkAddresses { host: mac.unwrap_or(link.host), ..link };
         // In this order: the kernel notices the carrier of an interface that is
         // up by a timer of up to a second, and drops frames until then.
-        self.tap.set_carrier(true)?;
+        self.tap.set_carrier(terms.link_up)?;
         self.netlink.set_up(name)?;
         for &(address, prefix) in &self.options.addresses {
             self.netlink.add_address(name, address, prefix)?;
@@ -103,9 +103,16 @@ impl Interface {
         Ok(InterfacePort::new(self.tap.try_clone()?, link))
     }
 
-    /// Turns the carrier off: nothing is at the other end.
-    pub(super) fn disconnect(&self) -> Result<(), DaemonError> {
-        Ok(self.tap.set_carrier(false)?)
+    /// Turns the carrier on or off: whether something is at the other end.
+    pub(super) fn set_carrier(&self, on: bool) -> Result<(), DaemonError> {
+        Ok(self.tap.set_carrier(on)?)
+    }
+
+    /// Lowers the MTU to what the board takes, or gives it back what the
+    /// operator wants.
+    pub(super) fn limit_mtu(&mut self, board: u32) -> Result<(), DaemonError> {
+        let mtu = self.options.mtu.min(board);
+        Ok(self.netlink.set_mtu(&self.options.name, mtu)?)
     }
 
     /// Changes its addresses to these.

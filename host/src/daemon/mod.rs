@@ -20,6 +20,8 @@ use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use shared::wire::net_control::Coalescing;
+
 use crate::bus::Bus;
 
 pub use error::DaemonError;
@@ -39,6 +41,8 @@ pub struct LiveOptions {
     pub addresses: Vec<(IpAddr, u8)>,
     /// How its data thread works.
     pub worker: WorkerOptions,
+    /// How long the board may put interrupts off.
+    pub coalescing: Option<Coalescing>,
 }
 
 /// What a caller asks of the control thread.

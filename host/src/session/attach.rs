@@ -10,6 +10,7 @@ use shared::wire::net::DEVICE_ID;
 
 use super::choice::plan;
 use super::config::SessionConfig;
+use super::control::Beside;
 use super::error::SessionError;
 use super::memory::SessionMemory;
 use super::net::Link;
@@ -17,6 +18,7 @@ use super::placement::{Layout, Placement};
 use super::slow::{CONSOLE_ID, ConsoleLink, Slow};
 use crate::bus::{Bus, HostMemory, Latch, Ring};
 use crate::limit::RateLimit;
+use crate::net_control::NetConfigChange;
 use crate::pool::LockLimit;
 
 /// The BAR that holds the control block.
@@ -48,6 +50,8 @@ pub enum Event<B: Bus> {
         /// Device number.
         device: u16,
     },
+    /// The network device's configuration has changed.
+    Changed(NetConfigChange),
     /// The session is over; the board has let go of everything.
     Down,
 }
@@ -74,6 +78,7 @@ pub struct Session<B: Bus> {
     pub(super) up: Option<Event<B>>,
     pub(super) net_device: Option<u16>,
     pub(super) slow: Slow<B>,
+    pub(super) beside: Beside<B>,
     /// A device of use was there.
     found: bool,
     shares_memory: bool,
@@ -124,6 +129,7 @@ impl<B: Bus> Session<B> {
             up: None,
             net_device: None,
             slow: Slow::default(),
+            beside: Beside::default(),
             found: false,
             shares_memory: false,
             board_left: false,
@@ -149,6 +155,9 @@ impl<B: Bus> Session<B> {
             let _ = self.interrupts.admit(now);
         }
         self.storm = self.interrupts.is_reached(now);
+        self.drain_slow();
+        self.step_control(now)?;
+        self.refresh_config();
         let mut events = 0;
         loop {
             let step = self.link.step(now, fired).inspect_err(|refusal| {
@@ -194,7 +203,8 @@ impl<B: Bus> Session<B> {
             if self.doorbell.is_none() {
                 self.open_channel()?;
             }
-            let wait_until = if self.storm { now + STORM_LOOK } else { step.come_back_at };
+            let link = if self.storm { now + STORM_LOOK } else { step.come_back_at };
+            let wait_until = link.min(self.arm_control(now)?);
             return Ok(Step { event, wait_until });
         }
     }
@@ -326,8 +336,19 @@ impl<B: Bus> Session<B> {
             LinkEvent::NeedsReset { device } if self.net_device == Some(device) => {
                 Err(SessionError::NeedsReset)
             }
+            LinkEvent::Config { device, .. } if self.net_device == Some(device) => {
+                self.config_changed();
+                self.refresh_config();
+                Ok(None)
+            }
+            LinkEvent::ConfigRead { device } if self.net_device == Some(device) => {
+                Ok(self.config_read())
+            }
             LinkEvent::Device { device, state: REMOVED } => {
                 let net = self.net_device.take_if(|net| *net == device).is_some();
+                if net {
+                    self.beside = Beside::default();
+                }
                 let ours = self.slow.forget_console(device) || net;
                 Ok(ours.then_some(Event::Removed { device }))
             }

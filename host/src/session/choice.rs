@@ -27,7 +27,18 @@ const USABLE: u64 = REQUIRED.bits()
     | feature::STATUS
     | feature::GUEST_USO4
     | feature::GUEST_USO6
-    | feature::HOST_USO;
+    | feature::HOST_USO
+    | BY_CONTROL_QUEUE;
+
+/// What needs a control queue, and so a slow queue's memory.
+const BY_CONTROL_QUEUE: u64 = feature::CTRL_VQ
+    | feature::CTRL_RX
+    | feature::CTRL_RX_EXTRA
+    | feature::CTRL_VLAN
+    | feature::CTRL_MAC_ADDR
+    | feature::CTRL_GUEST_OFFLOADS
+    | feature::GUEST_ANNOUNCE
+    | feature::NOTF_COAL;
 
 /// Offloads that make frames to the host larger than the MTU.
 const LARGE_TO_HOST: u64 = feature::GUEST_TSO4
@@ -41,9 +52,12 @@ const LARGE_TO_BOARD: u64 =
     feature::HOST_TSO4 | feature::HOST_TSO6 | feature::HOST_ECN | feature::HOST_USO;
 
 /// The features to accept of those `offered`, with `room` bytes of buffers on
-/// the way to the host.
-pub(super) fn choose(offered: Features, mask: u64, room: u64) -> Features {
+/// the way to the host, and `slow` if there is memory for a control queue.
+pub(super) fn choose(offered: Features, mask: u64, room: u64, slow: bool) -> Features {
     let mut wanted = Features::new(offered.bits() & mask & USABLE);
+    if !slow {
+        wanted = wanted.without(Features::new(BY_CONTROL_QUEUE));
+    }
     let large_buffers = room / u64::from(LARGE_BUFFER);
     // A frame that all buffers together cannot hold would never arrive.
     let least = if wanted.has(feature::MRG_RXBUF) { 2 } else { LEAST_LARGE_BUFFERS };
@@ -184,17 +198,25 @@ mod tests {
     fn without_room_for_large_buffers_no_large_frames() {
         let offered = Features::new(USABLE);
         let mask = !feature::MRG_RXBUF;
-        let roomy = choose(offered, mask, 64 * u64::from(LARGE_BUFFER));
+        let roomy = choose(offered, mask, 64 * u64::from(LARGE_BUFFER), true);
         assert!(roomy.has(feature::GUEST_TSO4));
-        let tight = choose(offered, mask, 4 * u64::from(LARGE_BUFFER));
+        let tight = choose(offered, mask, 4 * u64::from(LARGE_BUFFER), true);
         assert!(!tight.has(feature::GUEST_TSO4) && tight.has(feature::HOST_TSO4));
         assert_eq!(to_host_buffer(tight, 1500), 1536);
     }
 
     #[test]
+    fn without_a_control_queue_nothing_that_needs_it() {
+        let offered = Features::new(USABLE);
+        assert!(choose(offered, u64::MAX, 1 << 20, true).has(feature::NOTF_COAL));
+        let without = choose(offered, u64::MAX, 1 << 20, false);
+        assert_eq!(without.bits() & BY_CONTROL_QUEUE, 0);
+    }
+
+    #[test]
     fn what_is_promised_fits_the_buffers_together() {
         let offered = Features::new(USABLE);
-        let large = |kib: u64| choose(offered, u64::MAX, kib << 10).has(feature::GUEST_TSO4);
+        let large = |kib: u64| choose(offered, u64::MAX, kib << 10, true).has(feature::GUEST_TSO4);
         assert!(!large(32) && !large(128) && large(256));
         // The least that a lock limit leaves: two frames of any MTU.
         for mtu in [68, 1500, 9000, 65_521] {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use shared::virtq::QueueSize;
 use shared::wire::features::{Features, REQUIRED};
+use shared::wire::net_control::Coalescing;
 
 use super::error::SessionError;
 use super::placement::Layout;
@@ -28,6 +29,10 @@ pub struct SessionConfig {
     pub push_limit: u32,
     /// The interface's MTU in bytes, 68 to 65521.
     pub mtu: u32,
+    /// The interface's MAC address, where it is not to be the board's choice.
+    pub mac: Option<[u8; 6]>,
+    /// How long the board may put interrupts off; `None`: as it does by itself.
+    pub coalescing: Option<Coalescing>,
     /// Whether consoles are taken.
     pub console: bool,
 }
@@ -107,6 +112,8 @@ impl Default for SessionConfig {
             to_board_size: queue_size(64),
             push_limit: 2048,
             mtu: 1500,
+            mac: None,
+            coalescing: None,
             console: false,
         }
     }

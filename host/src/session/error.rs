@@ -9,6 +9,7 @@ use shared::wire::features::Features;
 use super::placement::{Layout, Spot};
 use crate::bus::BusError;
 use crate::net::MtuError;
+use crate::net_control::ControlError;
 use crate::pool::LockLimitError;
 
 /// Why a session could not be set up, or ended.
@@ -55,6 +56,8 @@ pub enum SessionError {
         /// The layout.
         layout: Layout,
     },
+    /// The network device's control queue is of no use any more.
+    Control(ControlError),
     /// A device on the board asked for a reset.
     NeedsReset,
     /// A part does not fit where it was placed: a bug.
@@ -68,6 +71,12 @@ pub enum SessionError {
 impl From<BusError> for SessionError {
     fn from(error: BusError) -> Self {
         Self::Bus(error)
+    }
+}
+
+impl From<ControlError> for SessionError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(error)
     }
 }
 
@@ -117,6 +126,7 @@ impl fmt::Display for SessionError {
                 f,
                 "the board cannot reach host memory, which layout {layout} needs; choose layout bar-only"
             ),
+            Self::Control(error) => error.fmt(f),
             Self::NeedsReset => f.write_str(
                 "the board's network device met a fault and asks for a reset; attach again",
             ),

@@ -7,6 +7,7 @@
 mod attach;
 mod choice;
 mod config;
+mod control;
 mod error;
 mod memory;
 mod net;

@@ -5,7 +5,7 @@ use shared::link::{AcceptedRegion, BoardDescription, DoorbellDescription, QueueP
 use shared::virtq::{QueueSize, RingOptions};
 use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
-use shared::wire::net::{NetConfig, feature};
+use shared::wire::net::{NetConfig, STATUS_LINK_UP, feature};
 
 use super::attach::{Event, Session};
 use super::choice::{choose, plain_buffer, to_host_buffer, to_host_queue};
@@ -45,6 +45,8 @@ pub struct Terms {
     pub features: Features,
     /// The host interface's MAC address, if the board has one for it.
     pub mac: Option<[u8; 6]>,
+    /// Whether the board's link was up when the session came up.
+    pub link_up: bool,
     /// What the host may leave to the board to do.
     pub offloads: Offloads,
     /// The layout.
@@ -67,7 +69,8 @@ impl<B: Bus> Session<B> {
     pub(super) fn choose_net_features(&mut self, device: u16) -> Result<(), SessionError> {
         let room = self.memory.as_ref().map_or(0, |(placement, _)| placement.to_host_buffers.len);
         let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
-        let accepted = choose(facts.offered, self.config.feature_mask, room);
+        let slow = self.memory.as_ref().is_some_and(|(placement, _)| placement.slow.is_some());
+        let accepted = choose(facts.offered, self.config.feature_mask, room, slow);
         self.net_device = Some(device);
         Ok(self.link.supply_features(accepted)?)
     }
@@ -114,7 +117,7 @@ impl<B: Bus> Session<B> {
             doorbell: u32::from(queue) + 1,
             vector: u32::from(queue) + 1,
         };
-        let queues = [
+        let mut queues = vec![
             queue(TO_HOST_QUEUE, to_host_size, to_host_at),
             queue(TO_BOARD_QUEUE, to_board_size, to_board_at),
         ];
@@ -158,12 +161,14 @@ impl<B: Bus> Session<B> {
             device,
             offered: facts.offered,
             features,
+            link_up: !features.has(feature::STATUS) || config.status & STATUS_LINK_UP != 0,
             mac: features.has(feature::MAC).then_some(config.mac),
             offloads,
             layout: placement.layout,
             areas: areas(placement, memory, self.region),
             board,
         };
+        queues.extend(self.set_up_control(&config, features)?);
         self.link.supply_queues(&queues)?;
         Ok(Event::Up(Box::new(Link { pair, terms })))
     }

@@ -25,6 +25,9 @@ const TO_BOARD_QUEUE: u16 = 1;
 const SLOW_DOORBELL: u32 = 3;
 const SLOW_VECTOR: u16 = 3;
 
+/// Looks at slow queues that nothing announces, in ms.
+const SLOW_LOOK: u64 = 20;
+
 /// The queues of a console that is up.
 #[derive(Debug)]
 pub struct ConsoleLink<B: Bus> {
@@ -68,6 +71,12 @@ impl<B: Bus> Session<B> {
     #[must_use]
     pub fn slow_interrupt(&self) -> Option<&B::Interrupt> {
         self.slow.interrupt.as_ref()
+    }
+
+    /// When the slow queues are to be looked at whatever is announced: where
+    /// the board has no vector for them, as it had one before now (ms).
+    pub(super) fn slow_look(&self, now: u64) -> u64 {
+        if self.slow.interrupt.is_some() { u64::MAX } else { now.saturating_add(SLOW_LOOK) }
     }
 
     /// Takes a console if there is a place for it.

@@ -12,6 +12,7 @@ mod tests;
 use std::fmt;
 
 use shared::link::{Backoff, Epoch};
+use shared::wire::net_control::Coalescing;
 
 use super::attach::{Event, Session};
 use super::config::SessionConfig;
@@ -287,6 +288,14 @@ impl<B: Bus> Supervisor<B> {
     /// Settings of the next attempts.
     pub const fn set_config(&mut self, config: SessionConfig) {
         self.config = config;
+    }
+
+    /// Has interrupts put off so long from now on.
+    pub fn set_coalescing(&mut self, coalescing: Option<Coalescing>) {
+        self.config.coalescing = coalescing;
+        if let Some(session) = &mut self.session {
+            session.set_coalescing(coalescing);
+        }
     }
 
     /// The session at hand, if there is one.

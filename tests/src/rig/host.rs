@@ -141,7 +141,7 @@ impl Host {
             }
             Some(Event::Down) => self.down = true,
             Some(Event::Removed { .. }) => self.pair = None,
-            Some(Event::Console(_)) | None => {}
+            Some(Event::Console(_) | Event::Changed(_)) | None => {}
         }
         Ok(true)
     }

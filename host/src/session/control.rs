@@ -1,0 +1,142 @@
+//! What goes on between host and network device beside the frames: the control
+//! queue, and changes of the device's configuration.
+
+use shared::link::QueuePlacement;
+use shared::wire::features::Features;
+use shared::wire::net::{NetConfig, feature};
+use shared::wire::net_control::Coalescing;
+
+use super::attach::{Event, Session};
+use super::error::SessionError;
+use crate::bus::{Bus, Latch};
+use crate::net_control::{CONTROL_QUEUE, NetConfigChange, NetControl, Outcome, Request, Unable};
+
+/// The slow queue that is the control queue's.
+const CONTROL_PLACE: usize = 0;
+
+/// Answers that one step takes at most.
+const ANSWERS: u32 = 8;
+
+/// What the session knows of the network device beside its frames.
+pub(super) struct Beside<B: Bus> {
+    control: Option<NetControl<B::Window, B::Doorbell>>,
+    config: Option<NetConfig>,
+    features: Features,
+    /// The configuration has changed, and is to be read.
+    stale: bool,
+}
+
+impl<B: Bus> Default for Beside<B> {
+    fn default() -> Self {
+        Self { control: None, config: None, features: Features::NONE, stale: false }
+    }
+}
+
+impl<B: Bus> Session<B> {
+    /// Begins anew for a network device with this configuration: where its
+    /// control queue lies, if it has one.
+    pub(super) fn set_up_control(
+        &mut self,
+        config: &NetConfig,
+        features: Features,
+    ) -> Result<Option<QueuePlacement>, SessionError> {
+        self.beside = Beside { config: Some(*config), features, ..Beside::default() };
+        if !features.has(feature::CTRL_VQ) {
+            return Ok(None);
+        }
+        let number = u16::try_from(CONTROL_QUEUE).unwrap_or(u16::MAX);
+        let (queue, at) = self.slow_queue(CONTROL_PLACE, number)?;
+        self.beside.control = Some(NetControl::new(queue, features));
+        if let Some(mac) = self.config.mac.filter(|mac| *mac != config.mac) {
+            self.wish(Request::MacAddress(mac));
+        }
+        self.wish_coalescing(self.config.coalescing);
+        Ok(Some(at))
+    }
+
+    /// Asks the network device for something; what became of it is logged.
+    ///
+    /// # Errors
+    /// [`Unable`]: there is no network device that can be asked for this.
+    pub fn ask(&mut self, request: Request) -> Result<(), Unable> {
+        let missing = Features::new(feature::CTRL_VQ);
+        self.beside.control.as_mut().ok_or(Unable::Features { missing })?.ask(request)
+    }
+
+    /// Asks for what the operator set, if this board can do it.
+    fn wish(&mut self, request: Request) {
+        if let Err(unable) = self.ask(request) {
+            log::info!("not asked of the board: {unable}");
+        }
+    }
+
+    fn wish_coalescing(&mut self, coalescing: Option<Coalescing>) {
+        if let Some(coalescing) = coalescing {
+            self.wish(Request::CoalesceToHost(coalescing));
+            self.wish(Request::CoalesceToBoard(coalescing));
+        }
+    }
+
+    /// Has interrupts put off from now on, in later sessions too.
+    pub fn set_coalescing(&mut self, coalescing: Option<Coalescing>) {
+        if coalescing != std::mem::replace(&mut self.config.coalescing, coalescing) {
+            self.wish_coalescing(Some(coalescing.unwrap_or_default()));
+        }
+    }
+
+    /// The device's configuration has changed.
+    pub(super) const fn config_changed(&mut self) {
+        self.beside.stale = true;
+    }
+
+    /// Reads what has changed, once nothing else is asked of the board.
+    pub(super) fn refresh_config(&mut self) {
+        let Some(device) = self.net_device else { return };
+        if self.beside.stale && self.link.refresh_config(device).is_ok() {
+            self.beside.stale = false;
+        }
+    }
+
+    /// The configuration was read again: what it means.
+    pub(super) fn config_read(&mut self) -> Option<Event<B>> {
+        let new = NetConfig::decode(self.link.facts()?.config)?;
+        let old = self.beside.config.replace(new)?;
+        let change = NetConfigChange::between(&old, &new, self.beside.features);
+        (!change.is_empty()).then_some(Event::Changed(change))
+    }
+
+    /// Goes on with the control queue at `now` (ms). Called behind the drain
+    /// of the slow interrupt.
+    pub(super) fn step_control(&mut self, now: u64) -> Result<(), SessionError> {
+        let Some(control) = &mut self.beside.control else { return Ok(()) };
+        for _ in 0..ANSWERS {
+            match control.step(now)? {
+                Some(Outcome { request, accepted: true }) => {
+                    log::debug!("the board does as asked: {request:?}");
+                }
+                Some(Outcome { request, accepted: false }) => {
+                    log::warn!("the board refused what it was asked for: {request:?}");
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets the control queue ready for a sleep that begins at `now` (ms): when
+    /// it has to end.
+    pub(super) fn arm_control(&mut self, now: u64) -> Result<u64, SessionError> {
+        let Some(control) = &mut self.beside.control else { return Ok(u64::MAX) };
+        let Some(wake) = control.wake_at() else { return Ok(u64::MAX) };
+        let quiet = control.arm()?;
+        let look = self.slow_look(now);
+        Ok(if quiet { wake.max(now).min(look) } else { now })
+    }
+
+    /// Takes the slow queues' interrupt: what it announced is looked for next.
+    pub(super) fn drain_slow(&self) {
+        if let Some(interrupt) = self.slow_interrupt() {
+            interrupt.drain();
+        }
+    }
+}
