@@ -131,18 +131,27 @@ pub trait BoardSupport {
 /// - `raise(vector)`: as [`BoardSupport::raise`].
 ///
 /// A region's window closes when the last clone of it is dropped. Nothing is
-/// cached, and the host's wish for a reboot is refused.
+/// cached. The host's wish for a reboot is refused, unless the board is one
+/// [`that_reboots`](Self::that_reboots).
 pub struct WindowBoard<W, const REGIONS: usize, O, D, I> {
     memory: [W; REGIONS],
     reach: O,
     doorbells: D,
     raise: I,
+    reboots: bool,
 }
 
 impl<W, const REGIONS: usize, O, D, I> WindowBoard<W, REGIONS, O, D, I> {
     /// A board with these parts.
     pub const fn new(memory: [W; REGIONS], reach: O, doorbells: D, raise: I) -> Self {
-        Self { memory, reach, doorbells, raise }
+        Self { memory, reach, doorbells, raise, reboots: false }
+    }
+
+    /// The same with a loop that starts over when
+    /// [`Service::reboot_asked`](crate::service::Service::reboot_asked) says so.
+    #[must_use]
+    pub fn that_reboots(self) -> Self {
+        Self { reboots: true, ..self }
     }
 }
 
@@ -181,5 +190,9 @@ where
 
     fn raise(&mut self, vector: u16) {
         (self.raise)(vector);
+    }
+
+    fn reboot(&mut self) -> bool {
+        self.reboots
     }
 }

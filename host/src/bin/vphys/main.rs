@@ -1,6 +1,8 @@
 //! `vphys`: the command line of virtio-phys.
 
+mod board;
 mod demo;
+mod emulated_board;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,6 +34,13 @@ enum Command {
     /// Exit status: 0 only if every step worked and every byte came back or was
     /// accounted for; 128 + N after signal N; with --shell the shell's.
     Demo(demo::Options),
+    /// Run an emulated board as a process of its own, for a daemon to attach to.
+    ///
+    /// The board runs the firmware library with its IP stack; its memory and its
+    /// doorbells are shared by QEMU's ivshmem protocol over the socket. A daemon
+    /// whose configuration has a board with `bus = "ivshmem"` and this socket
+    /// attaches to it. SIGUSR1 reboots the board; SIGTERM or Ctrl-C ends it.
+    Board(board::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +53,7 @@ fn main() -> ExitCode {
     .init();
     let outcome: anyhow::Result<ExitCode> = match arguments.command {
         Command::Demo(options) => demo::run(&options),
+        Command::Board(options) => board::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         // Where nobody can read it, the exit status has to do.

@@ -135,10 +135,10 @@ impl IvshmemBoard {
         std::mem::take(&mut self.state().rung)
     }
 
-    /// Whether the host has asked for a reboot since the last time.
+    /// Whether the host has asked for a reboot since the last time, as far as
+    /// [`take_doorbells`](Self::take_doorbells) has seen.
     #[must_use]
     pub fn take_reset(&self) -> bool {
-        self.look();
         std::mem::take(&mut self.state().reset)
     }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shared::address::BusAddress;
+use shared::link::DoorbellDescription;
 
 use super::access::Initiator;
 use super::core::{Core, Engine, lock};
+use super::host_port::{DOORBELL_BAR, DOORBELL_STRIDE};
 use super::options::OutboundLimits;
 use super::window::{SimWindow, Slot};
 use crate::bus::BusError;
@@ -118,6 +120,26 @@ impl SimBoardPort {
             return Err(not_shared);
         };
         SimWindow::new(&self.core, who, memory, offset, len, slot).ok_or(not_shared)
+    }
+
+    /// BAR 0's length in bytes.
+    #[must_use]
+    pub fn bar_len(&self) -> u64 {
+        self.core.bar.len
+    }
+
+    /// What the board's control block says of its doorbells: one register
+    /// each, any value rings.
+    #[must_use]
+    pub fn doorbells(&self) -> DoorbellDescription {
+        DoorbellDescription {
+            bar: DOORBELL_BAR,
+            offset: 0,
+            stride: DOORBELL_STRIDE,
+            count: self.core.options.doorbells.into(),
+            value: 1,
+            step: 0,
+        }
     }
 
     /// How the board reaches host memory.

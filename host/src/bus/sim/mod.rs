@@ -161,14 +161,7 @@ impl SimBus {
     /// each, any value rings.
     #[must_use]
     pub fn doorbells(&self) -> DoorbellDescription {
-        DoorbellDescription {
-            bar: DOORBELL_BAR,
-            offset: 0,
-            stride: DOORBELL_STRIDE,
-            count: self.core.options.doorbells.into(),
-            value: 1,
-            step: 0,
-        }
+        self.board().doorbells()
     }
 
     /// What the bus has been asked to do so far.

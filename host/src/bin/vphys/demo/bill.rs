@@ -5,8 +5,8 @@ use virtio_phys_host::bus::sim::{Bill, Initiator, Label, Plane, SimBus};
 use virtio_phys_host::daemon::Board;
 use virtio_phys_host::session::Terms;
 
-use super::emulated_board::{BoardCounters, EmulatedBoard};
 use super::report::PerPacket;
+use crate::emulated_board::{BoardCounters, EmulatedBoard};
 
 /// Queue numbers plus one: doorbell and vector 0 are the message channel's.
 const TO_HOST_NOTIFICATION: u32 = 1;

@@ -4,7 +4,6 @@
 //! library with its IP stack; the kernel sees an ordinary tap interface.
 
 mod bill;
-mod emulated_board;
 mod options;
 mod ping;
 mod progress;

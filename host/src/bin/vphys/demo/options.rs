@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use virtio_phys_host::net::{MIN_MTU_IPV6, check_mtu};
 use virtio_phys_host::session::{FeatureMask, Layout};
 
+use crate::emulated_board::BoardFault;
+
 /// Options of `vphys demo`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
@@ -47,18 +49,6 @@ pub(crate) enum LayoutOption {
     BarOnly,
     /// Everything in host memory, to see what that costs.
     AllHost,
-}
-
-/// `--board-fault`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum BoardFault {
-    /// It speaks a later version of the protocol only.
-    Version,
-    /// It does nothing any more.
-    Silent {
-        /// This many milliseconds after its boot.
-        after_ms: u64,
-    },
 }
 
 impl From<LayoutOption> for Layout {

@@ -13,12 +13,12 @@ use virtio_phys_host::session::{SessionConfig, Terms};
 use virtio_phys_host::signals::EndSignals;
 
 use super::bill::{self, Reading};
-use super::emulated_board::{Addresses, EmulatedBoard};
 use super::ping::{Pinger, percentile_us};
 use super::progress::Progress;
 use super::report::{BothWays, Checked, Failure, Report, RoundTrip};
 use super::watch::{Ended, Watch, attached};
 use super::{Options, shell, traffic};
+use crate::emulated_board::{Addresses, Behind, EmulatedBoard, Setup};
 
 /// Addresses inside the demo's own namespace; nothing else is there.
 const HOST_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -82,7 +82,14 @@ fn perform(options: &Options) -> Result<Done> {
     let signals = EndSignals::block().context("cannot receive signals")?;
     let bus = SimBus::new(SimOptions::counted())?;
     let addresses = Addresses { v4: (BOARD_V4, PREFIX_V4), v6: (BOARD_V6, PREFIX_V6) };
-    let board = EmulatedBoard::start(&bus, addresses, options.board_fault)?;
+    let setup = Setup {
+        name: "emulated board".to_owned(),
+        number: 0x79,
+        addresses,
+        behind: Behind::Stack,
+        fault: options.board_fault,
+    };
+    let board = EmulatedBoard::start(&bus, setup)?;
     let outcome = with_board(options, progress, &signals, &bus, &board);
     // In the order of a real shutdown: the link has ended, now the board.
     board.stop();

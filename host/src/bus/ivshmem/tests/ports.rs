@@ -253,6 +253,7 @@ fn a_reset_is_a_reboot_that_was_seen() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             wait(board.fd());
+            assert_eq!(board.take_doorbells(), 0, "it is no doorbell");
             tell.send(board.take_reset()).unwrap();
             publish(&board, 2);
         });

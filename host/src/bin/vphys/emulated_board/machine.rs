@@ -1,0 +1,205 @@
+//! The board itself: memory, devices, and the loop around the service.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use board::device::net::stack::{
+    PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
+};
+use board::device::net::{Echo, NetBackend, NetDevice, NetMemory, NetOptions};
+use board::service::{Next, Service, ServiceOptions};
+use board::support::WindowBoard;
+use shared::link::{
+    BoardDescription, BoardRegion, BoardRegions, Epoch, Heartbeat, Label, Versions,
+};
+use shared::msg::ResultCode;
+use shared::raw::StoreWidth;
+use shared::region::Rights;
+use shared::virtq::DeviceSlot;
+
+use super::port::{Port, Wiring};
+use super::{Behind, BoardCounters, BoardFault, Setup};
+
+/// The control pages come first in BAR 0, board memory behind them.
+const CONTROL_LEN: u64 = 16 << 10;
+
+/// Largest queues that the board serves.
+const QUEUE_ENTRIES: usize = 256;
+
+/// Interrupt vectors that the board raises.
+const VECTORS: u32 = 4;
+
+/// Bytes of each of the stack's large socket buffers.
+const SOCKET_BUFFER: usize = 512 << 10;
+
+/// Whose network card an address belongs to.
+#[derive(Clone, Copy)]
+enum Card {
+    Host = 1,
+    Board = 2,
+}
+
+/// A locally administered address.
+const fn mac(number: u8, card: Card) -> [u8; 6] {
+    [0x02, 0x76, 0x70, 0x68, number, card as u8]
+}
+
+/// What a pause between two steps ended with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    /// Go on.
+    Go,
+    /// Start over, as after a power cut.
+    Reboot,
+    /// Switch off.
+    Off,
+}
+
+/// What surrounds the board.
+pub(crate) trait Surroundings {
+    /// Waits for what becomes readable on the board's bus, an order, or
+    /// `timeout` ms.
+    fn pause(&mut self, bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order;
+    /// The board is about to sleep, and has counted this.
+    fn counted(&mut self, counters: &BoardCounters);
+}
+
+/// Runs the board, boot after boot, until it is switched off or its bus is gone.
+pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundings) -> Result<()> {
+    // Another one with each start of the process, and counted up from there.
+    let seed = RandomState::new().hash_one(0);
+    let mut epoch = Epoch::from_random(u32::try_from(seed >> 32).unwrap_or(1));
+    loop {
+        let order = match setup.behind {
+            Behind::Echo => boot(port, setup, epoch, around, Echo::swapping())?,
+            Behind::Stack => with_stack(port, setup, epoch, around)?,
+        };
+        if order == Order::Off {
+            return Ok(());
+        }
+        log::info!("the board reboots");
+        epoch = epoch.next();
+    }
+}
+
+fn with_stack<P: Port>(
+    port: &P,
+    setup: &Setup,
+    epoch: Epoch,
+    around: &mut impl Surroundings,
+) -> Result<Order> {
+    let mut sockets = [const { SocketStorage::EMPTY }; SOCKETS];
+    let mut packets = [PacketMetadata::EMPTY; 2 * UDP_PACKETS];
+    let mut bytes = vec![0; Stack::LEAST_BYTES + Stack::BULK_BUFFERS * SOCKET_BUFFER];
+    let stack = Stack::new(
+        &StackConfig {
+            mac: mac(setup.number, Card::Board),
+            ipv4: Some((setup.addresses.v4.0.octets(), setup.addresses.v4.1)),
+            ipv6: Some((setup.addresses.v6.0.octets(), setup.addresses.v6.1)),
+            seed: epoch.get().into(),
+            name: "emulated board",
+        },
+        StackMemory { sockets: &mut sockets, packets: &mut packets, bytes: &mut bytes },
+    )
+    .map_err(|error| anyhow!("{error}"))?;
+    boot(port, setup, epoch, around, stack)
+}
+
+/// What the board's control block says.
+fn describe(wiring: &Wiring, setup: &Setup) -> BoardDescription {
+    let mut regions = BoardRegions::new();
+    let memory = BoardRegion {
+        bar: 0,
+        rights: Rights::READ_WRITE,
+        offset: CONTROL_LEN,
+        len: wiring.bar_len - CONTROL_LEN,
+    };
+    let _ = regions.push(memory);
+    let Versions { max, .. } = Versions::OURS;
+    BoardDescription {
+        name: Label::new(&setup.name),
+        firmware: Label::new(env!("CARGO_PKG_VERSION")),
+        mac: mac(setup.number, Card::Board),
+        versions: match setup.fault {
+            Some(BoardFault::Version) => Versions { min: max + 1, max: max + 2 },
+            _ => Versions::OURS,
+        },
+        interrupts_unordered: false,
+        dma_engine: wiring.dma_engine,
+        vectors: VECTORS,
+        widest_store: StoreWidth::Bits64,
+        heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
+        doorbell: wiring.doorbell,
+        outbound: wiring.outbound,
+        regions,
+    }
+}
+
+/// One boot: how it ended.
+fn boot<P: Port, B: NetBackend>(
+    port: &P,
+    setup: &Setup,
+    epoch: Epoch,
+    around: &mut impl Surroundings,
+    backend: B,
+) -> Result<Order> {
+    let description = describe(&port.wiring(), setup);
+    let memory = description.regions.get(0).context("the board has no memory")?;
+    let support = WindowBoard::new(
+        [port.memory(memory.offset, memory.len)?],
+        |iova, len| port.outbound(iova, len).map_err(|_| ResultCode::OutOfReach),
+        || port.take_doorbells(),
+        |vector| port.raise(vector),
+    )
+    .that_reboots();
+
+    let mut slots = [(); 2].map(|()| vec![DeviceSlot::default(); QUEUE_ENTRIES]);
+    let [receive, transmit] = &mut slots;
+    let mut frames = [(); 2].map(|()| vec![0; NetMemory::FRAME_BYTES]);
+    let [frame, waiting] = &mut frames;
+    let device = NetDevice::new(
+        &NetOptions { mac: mac(setup.number, Card::Host), mtu: 65_521, withhold: 0 },
+        NetMemory { slots: [receive, transmit], frame, waiting },
+        backend,
+    )
+    .map_err(|error| anyhow!("{error}"))?;
+
+    let control = port.memory(0, CONTROL_LEN)?;
+    let engine = P::Engine::default();
+    let options = ServiceOptions::default();
+    let mut service = Service::new(control, 0, description, support, engine, [device], options)
+        .map_err(|error| anyhow!("{error}"))?;
+    // A reset from before this boot is none of its business.
+    let _ = port.take_reset();
+    let start = Instant::now();
+    let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    service.boot(epoch, now());
+    loop {
+        if let Some(BoardFault::Silent { after_ms }) = setup.fault
+            && now() >= after_ms
+        {
+            while around.pause(None, u64::MAX) != Order::Off {}
+            return Ok(Order::Off);
+        }
+        let next = service.step(now());
+        if port.take_reset() {
+            return Ok(Order::Reboot);
+        }
+        let Next::Sleep { until } = next else { continue };
+        if let Some(device) = service.device(0) {
+            let (net, queues) = (*device.counters(), device.queue_stats());
+            around.counted(&BoardCounters { net, service: *service.stats(), queues });
+        }
+        if service.reboot_asked() {
+            return Ok(Order::Reboot);
+        }
+        let bus = port.fd();
+        match around.pause(bus, until.saturating_sub(now())) {
+            Order::Go => {}
+            order => return Ok(order),
+        }
+    }
+}
