@@ -17,7 +17,7 @@ use shared::msg::body::{RegionMessage, ResultCode};
 use shared::msg::device::{DeviceEndpoint, VirtioDevice};
 
 use self::view::View;
-use crate::device::{BoardDevice, Context, Ran, Stop, Wake};
+use crate::device::{BoardDevice, Clock, ConfigChange, Context, Ran, Stop, Wake};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::{Event, Trace};
@@ -33,7 +33,8 @@ pub enum Next {
     /// Wait for a doorbell, at most until this time, then call
     /// [`Service::step`].
     Sleep {
-        /// Milliseconds of the service's time.
+        /// Milliseconds of the service's time, or microseconds if the step's
+        /// time was ([`Service::step_at`]).
         until: u64,
     },
 }
@@ -69,6 +70,18 @@ pub struct ServiceStats {
 
 /// How long the doorbell of what a timer found may still come, in milliseconds.
 const DOORBELL_GRACE: u64 = 1000;
+
+/// By how much a clock of milliseconds may be wrong together with the wait for
+/// its next tick, in microseconds: two ticks, less the least that it tells.
+const COARSE_SLACK: u64 = 1999;
+
+/// How long the board may sleep.
+struct Nap {
+    /// For the sake of link, devices and rings, in milliseconds.
+    until: u64,
+    /// For the sake of interrupts that were put off, in microseconds.
+    due_us: u64,
+}
 
 /// How long after the last frame rings are looked at every `recheck_ms`.
 const LIVELY: u64 = 1000;
@@ -157,10 +170,36 @@ where
     }
 
     /// Does what is due. `now` is in milliseconds, from any start, and never
-    /// goes back.
+    /// goes back; so is the answer. An interrupt that is put off for less than
+    /// the clock can tell is raised early.
     pub fn step(&mut self, now: u64) -> Next {
+        let clock = Clock { now_us: now.saturating_mul(1000), slack_us: COARSE_SLACK };
+        match self.advance(now, clock) {
+            None => Next::Again,
+            Some(Nap { until, due_us }) => {
+                let due = due_us.saturating_sub(COARSE_SLACK).div_ceil(1000);
+                Next::Sleep { until: until.min(due).max(now) }
+            }
+        }
+    }
+
+    /// The same for a board that tells and waits for microseconds: `now` and
+    /// the answer are in microseconds. A board calls this or [`Self::step`],
+    /// always the same one.
+    pub fn step_at(&mut self, now: u64) -> Next {
+        match self.advance(now / 1000, Clock { now_us: now, slack_us: 0 }) {
+            None => Next::Again,
+            Some(Nap { until, due_us }) => {
+                Next::Sleep { until: until.saturating_mul(1000).min(due_us).max(now) }
+            }
+        }
+    }
+
+    /// One step; `None`: there is more to do now.
+    fn advance(&mut self, now: u64, clock: Clock) -> Option<Nap> {
         self.stats.steps += 1;
         self.around.now = now;
+        self.pass_config_changes();
 
         // 1. Drain, before anything is looked at.
         let rung = self.around.support.take_doorbells();
@@ -179,7 +218,9 @@ where
         }
 
         // 3. The devices.
-        let Ran { moved, announced, wake } = self.run_devices(now);
+        // A doorbell may have rung before the step in which it is seen.
+        let looked = rung.queues() || link.look_at_queues;
+        let Ran { moved, announced, wake } = self.run_devices(now, clock, looked);
         let stopped = self.report_stops(now);
         if announced > 0 && self.slept && !self.rung {
             self.owed.get_or_insert(now);
@@ -196,26 +237,41 @@ where
             for device in &mut self.around.devices {
                 device.model_mut().park();
             }
-            return Next::Again;
+            return None;
         }
         if self.idle_steps < self.options.spin && !self.slept {
             self.idle_steps += 1;
-            return Next::Again;
+            return None;
         }
         let mut quiet = true;
         for device in &mut self.around.devices {
             quiet &= device.model_mut().arm();
         }
         if self.report_stops(now) || !quiet {
-            return Next::Again;
+            return None;
         }
         self.idle_steps = 0;
         (self.slept, self.rung) = (true, false);
         self.stats.sleeps += 1;
-        Next::Sleep { until: self.until(now, link.come_back_at, wake) }
+        let due = self.around.devices.iter().filter_map(|device| device.model().due_us()).min();
+        Some(Nap {
+            until: self.until(now, link.come_back_at, wake),
+            due_us: due.unwrap_or(u64::MAX),
+        })
     }
 
-    fn run_devices(&mut self, now: u64) -> Ran {
+    /// Tells the link of config spaces that changed since the last step.
+    fn pass_config_changes(&mut self) {
+        for device in &mut self.around.devices {
+            match device.model_mut().take_config_change() {
+                None => {}
+                Some(ConfigChange::Asked) => device.config_adjusted(),
+                Some(ConfigChange::News) => device.config_changed(),
+            }
+        }
+    }
+
+    fn run_devices(&mut self, now: u64, clock: Clock, rung: bool) -> Ran {
         let mut all = Ran { moved: 0, announced: 0, wake: Wake::Idle };
         let mut reboot = false;
         let Around { support, dma, devices, present, trace, .. } = &mut self.around;
@@ -224,7 +280,8 @@ where
             let Some((device, behind)) = rest.split_first_mut() else { break };
             let (link, regions) = (&self.link, self.link.regions());
             let board = &View { link, trace, before, behind, present };
-            let mut context = Context { now, support, dma, regions, board, reboot: false };
+            let mut context =
+                Context { now, clock, rung, support, dma, regions, board, reboot: false };
             let ran = device.model_mut().run(&mut context);
             reboot |= context.reboot;
             all.moved = all.moved.saturating_add(ran.moved);

@@ -222,6 +222,12 @@ counters! {
         /// Frames dropped: the driver does not take them back (offload not
         /// negotiated), or they can never fit into its buffers.
         dropped_unfit,
+        /// Frames that the host has said it does not want: not sent.
+        filtered,
+        /// Commands of the control queue that were done.
+        commands,
+        /// Commands that were refused: unknown, malformed, or not negotiated.
+        commands_refused,
         /// Frames lost to a failed DMA transfer.
         dropped_dma,
         /// Queues stopped because the host broke a rule.

@@ -8,7 +8,7 @@ use shared::region::RegionTable;
 use shared::window::Window;
 use shared::wire::features::Features;
 
-use super::{BoardDevice, Context, Ran, Stop};
+use super::{BoardDevice, ConfigChange, Context, Ran, Stop};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 
@@ -103,6 +103,14 @@ impl<W: Window, N: BoardDevice<W>, C: BoardDevice<W>> BoardDevice<W> for DeviceK
 
     fn take_stop(&mut self) -> Option<(u16, Stop)> {
         either!(self, device => device.take_stop())
+    }
+
+    fn take_config_change(&mut self) -> Option<ConfigChange> {
+        either!(self, device => device.take_config_change())
+    }
+
+    fn due_us(&self) -> Option<u64> {
+        either!(self, device => device.due_us())
     }
 
     fn counter(&self, index: usize) -> Option<(&'static str, u64)> {

@@ -8,6 +8,7 @@
 pub mod console;
 mod kind;
 pub mod net;
+mod pacing;
 mod queue;
 mod transfer;
 mod view;
@@ -29,6 +30,10 @@ use crate::support::BoardSupport;
 pub struct Context<'a, S: BoardSupport, E> {
     /// Milliseconds of the service's time.
     pub now: u64,
+    /// The same, finer.
+    pub clock: Clock,
+    /// A queue's doorbell has rung since the last run, or may have.
+    pub rung: bool,
     /// The board.
     pub support: &'a mut S,
     /// Its DMA engine.
@@ -45,6 +50,24 @@ impl<S: BoardSupport, E> fmt::Debug for Context<'_, S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("now", &self.now).finish_non_exhaustive()
     }
+}
+
+/// The time of a step, as finely as the board knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Clock {
+    /// Microseconds of the service's time.
+    pub now_us: u64,
+    /// How much later than asked for the next step may come, in microseconds.
+    pub slack_us: u64,
+}
+
+/// What became of config space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConfigChange {
+    /// The driver changed it by a command, so it knows.
+    Asked,
+    /// The driver has to be told.
+    News,
 }
 
 /// Why a queue stopped. It stays stopped until the host resets it.
@@ -117,6 +140,17 @@ pub trait BoardDevice<W: Window>: DeviceModel<W> {
 
     /// A queue that has stopped since the last call, and why.
     fn take_stop(&mut self) -> Option<(u16, Stop)>;
+
+    /// What became of config space since the last call.
+    fn take_config_change(&mut self) -> Option<ConfigChange> {
+        None
+    }
+
+    /// When to run again for an interrupt that was put off, in microseconds of
+    /// the service's time: at this time at the latest, and the slack earlier.
+    fn due_us(&self) -> Option<u64> {
+        None
+    }
 
     /// One of its counters, with its name: 0 up, without gaps.
     fn counter(&self, index: usize) -> Option<(&'static str, u64)> {

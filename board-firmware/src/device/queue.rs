@@ -10,8 +10,9 @@ use shared::virtq::{
 use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
 
-use super::Stop;
+use super::pacing::Pacing;
 use super::transfer::Mover;
+use super::{Clock, Stop};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 
@@ -34,6 +35,10 @@ pub(crate) struct Queue<'b, W> {
     vector: u16,
     /// Buffers completed since the last publish.
     completed: u32,
+    /// Packets among them, where the device counts packets.
+    packets: u32,
+    /// When their interrupt is raised.
+    pub(crate) pacing: Pacing,
     payload: Payload,
     stopped: Option<Stop>,
 }
@@ -41,7 +46,15 @@ pub(crate) struct Queue<'b, W> {
 impl<'b, W: Window> Queue<'b, W> {
     /// A queue whose interrupts go to `vector`.
     pub(crate) fn new(ring: Ring<'b, W>, vector: u16, payload: Payload) -> Self {
-        Self { ring, vector, completed: 0, payload, stopped: None }
+        Self {
+            ring,
+            vector,
+            completed: 0,
+            packets: 0,
+            pacing: Pacing::default(),
+            payload,
+            stopped: None,
+        }
     }
 
     /// Whether it still runs.
@@ -80,9 +93,27 @@ impl<'b, W: Window> Queue<'b, W> {
         }
     }
 
-    /// Publishes what was completed, behind its payload. Returns the
-    /// interrupts raised, 0 or 1.
+    /// The buffers completed last make up a packet.
+    pub(crate) const fn packet(&mut self) {
+        self.packets = self.packets.saturating_add(1);
+    }
+
+    /// Publishes what was completed, behind its payload, and raises the
+    /// interrupt at once if one is wanted. Returns the interrupts raised, 0 or 1.
     pub(crate) fn publish<S, E>(&mut self, mover: &mut Mover<'_, S, E>) -> Result<u64, Stop>
+    where
+        S: BoardSupport<Window = W>,
+        E: DmaEngine<W>,
+    {
+        self.publish_paced(mover, Clock::default())
+    }
+
+    /// The same, with the interrupt put off as [`Self::pacing`] allows.
+    pub(crate) fn publish_paced<S, E>(
+        &mut self,
+        mover: &mut Mover<'_, S, E>,
+        clock: Clock,
+    ) -> Result<u64, Stop>
     where
         S: BoardSupport<Window = W>,
         E: DmaEngine<W>,
@@ -94,11 +125,24 @@ impl<'b, W: Window> Queue<'b, W> {
             mover.finish().map_err(Stop::Dma)?;
         }
         self.completed = 0;
-        let notify = self.ring.publish();
-        if notify {
+        let packets = core::mem::take(&mut self.packets);
+        let wanted = self.ring.publish();
+        let raise = self.pacing.published(packets, wanted, clock);
+        if raise {
             mover.support.raise(self.vector);
         }
-        Ok(u64::from(notify))
+        Ok(u64::from(raise))
+    }
+
+    /// Raises the interrupt that was put off if it is due. Returns the
+    /// interrupts raised, 0 or 1.
+    pub(crate) fn raise_due(&mut self, support: &mut impl BoardSupport, clock: Clock) -> u64 {
+        // A queue that stopped completes nothing more to wait for.
+        let raise = self.pacing.take_due(clock) || (!self.runs() && self.pacing.take());
+        if raise {
+            support.raise(self.vector);
+        }
+        u64::from(raise)
     }
 
     /// The records, for a later set-up.
@@ -109,6 +153,7 @@ impl<'b, W: Window> Queue<'b, W> {
 
 /// A queue's place in its device: its records, in use or not.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "no allocator, and most are in use")]
 pub(crate) enum Place<'b, W> {
     Idle(&'b mut [DeviceSlot]),
     Used(Queue<'b, W>),
@@ -119,6 +164,22 @@ impl<'b, W: Window> Place<'b, W> {
         match self {
             Self::Used(queue) if queue.runs() => Some(queue),
             _ => None,
+        }
+    }
+
+    /// The queue if it is in use, stopped or not.
+    pub(crate) const fn used(&mut self) -> Option<&mut Queue<'b, W>> {
+        match self {
+            Self::Used(queue) => Some(queue),
+            Self::Idle(_) => None,
+        }
+    }
+
+    /// When its interrupt that was put off falls due, if one was.
+    pub(crate) fn due_us(&self) -> Option<u64> {
+        match self {
+            Self::Used(queue) => queue.pacing.due_us(),
+            Self::Idle(_) => None,
         }
     }
 

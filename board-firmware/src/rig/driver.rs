@@ -11,10 +11,13 @@ use shared::virtq::{
 use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
 use shared::wire::net::{HEADER_LEN, NetHeader, feature};
+use shared::wire::net_control::{COMMAND_MAX, Command};
 
 use super::{FakeBoard, FakeView, Memories, Memory, leak};
-use crate::device::net::{NetBackend, NetDevice, NetMemory, NetOptions, RECEIVEQ, TRANSMITQ};
-use crate::device::{BoardDevice, Context, Ran};
+use crate::device::net::{
+    CONTROLQ, NetBackend, NetDevice, NetMemory, NetOptions, RECEIVEQ, TRANSMITQ,
+};
+use crate::device::{BoardDevice, Clock, Context, Ran};
 use crate::dma::{CpuCopy, DmaEngine};
 
 pub(crate) type Driver = DriverQueue<Memory, Memory, Memory, Vec<DriverSlot>>;
@@ -61,6 +64,9 @@ const SEND_STRIDE: u64 = 70_000;
 /// Offsets in the memories.
 const RINGS: u64 = 0;
 const BUFFERS: u64 = 0x10_0000;
+/// The control queue's rings, and its buffers in host memory (split layout only).
+const CONTROL: u64 = 0x60_0000;
+const COMMANDS: u64 = 0x7F_0000;
 
 /// A frame and its header.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,8 +83,10 @@ pub(crate) struct NetRig<B, E = CpuCopy> {
     pub(crate) device: NetDevice<'static, Memory, B>,
     pub(crate) receive: Driver,
     pub(crate) transmit: Driver,
+    /// The control queue, used if its feature is accepted.
+    pub(crate) control: Driver,
     pub(crate) options: RigOptions,
-    setups: [QueueSetup; 2],
+    setups: [QueueSetup; 3],
     sends: u64,
 }
 
@@ -101,9 +109,12 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
             },
             backend,
         )
+        .unwrap()
+        .with_control(leak(slots))
         .unwrap();
         let queue = |number: u16| queue(&memories, &options, number);
-        let ((receive, first), (transmit, second)) = (queue(RECEIVEQ), queue(TRANSMITQ));
+        let [(receive, first), (transmit, second), (control, third)] =
+            [RECEIVEQ, TRANSMITQ, CONTROLQ].map(queue);
         let mut rig = Self {
             regions: memories.regions(),
             memories,
@@ -112,8 +123,9 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
             device,
             receive,
             transmit,
+            control,
             options,
-            setups: [first, second],
+            setups: [first, second, third],
             sends: 0,
         };
         rig.start();
@@ -123,14 +135,32 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
     /// DRIVER_OK.
     pub(crate) fn start(&mut self) {
         self.device.driver_ok(Features::new(self.options.features));
-        for setup in &self.setups {
+        let controlled = self.options.features & feature::CTRL_VQ != 0;
+        for setup in self.setups.iter().filter(|setup| setup.queue != CONTROLQ || controlled) {
             self.device.activate_queue(setup, &self.regions).unwrap();
         }
     }
 
+    /// Sets a queue up anew that was reset.
+    pub(crate) fn reopen(&mut self, number: u16) {
+        let (driver, setup) = queue(&self.memories, &self.options, number);
+        match number {
+            RECEIVEQ => self.receive = driver,
+            TRANSMITQ => self.transmit = driver,
+            _ => self.control = driver,
+        }
+        self.device.activate_queue(&setup, &self.regions).unwrap();
+    }
+
     pub(crate) fn run_at(&mut self, now: u64) -> Ran {
+        self.run_with(Clock { now_us: now * 1000, slack_us: 0 })
+    }
+
+    pub(crate) fn run_with(&mut self, clock: Clock) -> Ran {
         let mut context = Context {
-            now,
+            now: clock.now_us / 1000,
+            clock,
+            rung: true,
             support: &mut self.board,
             dma: &mut self.dma,
             regions: &self.regions,
@@ -177,6 +207,50 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
         }
         let _ = self.receive.publish();
         offered
+    }
+
+    /// Makes a command available, its bytes cut at `cuts` into descriptors,
+    /// with room for so many bytes of answer behind it.
+    pub(crate) fn put_command(&mut self, bytes: &[u8], cuts: &[usize], room: u32) {
+        let at = COMMANDS + u64::from(self.control.next_head().unwrap()) * 0x400;
+        self.memories.read.write(at, bytes);
+        self.memories.written.write(at, &[0xEE; 8]);
+        let (read, written) = (Memories::READ, Memories::WRITTEN);
+        let mut segments = Vec::new();
+        let mut start = 0;
+        for end in cuts.iter().copied().chain([bytes.len()]) {
+            segments.push(Segment {
+                address: read.checked_add(at + start as u64).unwrap(),
+                len: u32::try_from(end - start).unwrap(),
+                writable: false,
+            });
+            start = end;
+        }
+        if room > 0 {
+            let address = written.checked_add(at).unwrap();
+            segments.push(Segment { address, len: room, writable: true });
+        }
+        self.control.add(&segments).unwrap();
+        let _ = self.control.publish();
+    }
+
+    /// The answer to the next command.
+    pub(crate) fn answer(&mut self) -> Option<u8> {
+        let done = self.control.take().unwrap()?;
+        assert_eq!(done.len, 1);
+        let mut bytes = [0; 2];
+        self.memories.written.read(COMMANDS + u64::from(done.head) * 0x400, &mut bytes);
+        assert_eq!(bytes[1], 0xEE, "more than the answer was written");
+        Some(bytes[0])
+    }
+
+    /// Has the board do a command, and returns its answer.
+    pub(crate) fn command(&mut self, command: Command<'_>) -> u8 {
+        let mut bytes = [0; COMMAND_MAX];
+        let len = command.encode(&mut bytes).unwrap();
+        self.put_command(&bytes[..len], &[], 1);
+        self.run();
+        self.answer().expect("an answer")
     }
 
     /// Puts bytes where the board may read them, for one descriptor.
@@ -256,7 +330,7 @@ pub(crate) fn queue(
     number: u16,
 ) -> (Driver, QueueSetup) {
     let size = QueueSize::try_from(options.size).unwrap();
-    let at = RINGS + u64::from(number) * 0x8_0000;
+    let at = if number == CONTROLQ { CONTROL } else { RINGS + u64::from(number) * 0x8_0000 };
     // A used ring at 4 modulo 8, as our drivers place it.
     let (descriptors_at, avail_at, used_at) = (at, at + 0x1_0000, at + 0x2_0004);
     let used_base = match options.layout {

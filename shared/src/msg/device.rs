@@ -149,6 +149,12 @@ impl<M, const QUEUES: usize> VirtioDevice<M, QUEUES> {
         self.event = true;
     }
 
+    /// The driver changed config space, by a command in a queue: new
+    /// generation, and no event, since it knows.
+    pub const fn config_adjusted(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
     fn queue_numbers() -> impl Iterator<Item = u16> {
         (0_u16..).take(QUEUES)
     }

@@ -125,6 +125,12 @@ pub trait NetBackend {
     /// The driver is ready: forget everything from before.
     fn start(&mut self, now: u64, negotiated: Negotiated);
 
+    /// The driver takes other offloads than before, and everything else is as
+    /// it was. What asks for others from now on is dropped.
+    fn renegotiated(&mut self, negotiated: Negotiated) {
+        let _ = negotiated;
+    }
+
     /// A frame from the host. Its header was checked against `negotiated`
     /// and the frame's length. Called only while the sink is ready.
     fn frame<S: FrameSink>(

@@ -59,6 +59,10 @@ impl NetBackend for Echo {
         self.negotiated = negotiated;
     }
 
+    fn renegotiated(&mut self, negotiated: Negotiated) {
+        self.negotiated = negotiated;
+    }
+
     fn frame<S: FrameSink>(
         &mut self,
         _now: u64,

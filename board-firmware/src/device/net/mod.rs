@@ -4,7 +4,8 @@
 //! [`NetBackend`], and puts the backend's frames into the receiveq's buffers.
 //! In the order of a frame's journey: `to_board` (ring, `transfer`, private
 //! memory), the backend ([`Echo`], [`stack::Stack`] or [`Port`]), `sink`,
-//! `to_host`.
+//! `to_host`. What the driver sets meanwhile comes by the controlq: `control`,
+//! and `filter`, which says what frames it wants.
 //!
 //! Guarantee: a malformed frame is dropped and counted, and its buffer goes
 //! back; a broken rule of the ring or an address outside the regions stops
@@ -12,8 +13,11 @@
 
 mod backend;
 mod checksum;
+mod control;
 mod echo;
+mod filter;
 mod model;
+mod options;
 mod port;
 mod sink;
 pub mod stack;
@@ -24,5 +28,6 @@ mod to_host;
 
 pub use backend::{FrameSink, Negotiated, NetBackend, Packet};
 pub use echo::Echo;
-pub use model::{NetDevice, NetError, NetMemory, NetOptions, RECEIVEQ, TRANSMITQ};
+pub use model::{CONTROLQ, MtuSet, NetDevice, RECEIVEQ, TRANSMITQ};
+pub use options::{NetError, NetMemory, NetOptions};
 pub use port::{FrameHandler, Port};

@@ -1,7 +1,5 @@
 //! The device itself: configuration, queues, and one run of both ways.
 
-use core::fmt;
-
 use shared::fault::PeerFault;
 use shared::msg::device::{DeviceModel, ModelInfo};
 use shared::msg::status::QueueSetup;
@@ -12,17 +10,19 @@ use shared::wire::features::{
     ACCESS_PLATFORM, EVENT_IDX, Features, IN_ORDER, ORDER_PLATFORM, RING_RESET, VERSION_1,
 };
 use shared::wire::net::{
-    CONFIG_LEN, DEVICE_ID, HEADER_LEN, MAX_FRAME, NetConfig, STATUS_LINK_UP, feature,
+    CONFIG_LEN, DEVICE_ID, MAX_FRAME, NetConfig, STATUS_ANNOUNCE, STATUS_LINK_UP, feature,
 };
+use shared::wire::net_control::Mac;
 
 use super::backend::{FrameSink, Negotiated, NetBackend, Packet};
-use super::checksum::ETHERNET_HEADER;
+use super::control::Settings;
+use super::options::{NetError, NetMemory, NetOptions, check_mtu};
 use super::sink::{Sink, Waiting};
 use super::to_board::{Taken, take};
 use super::to_host::Chains;
 use crate::device::queue::{Payload, Place};
 use crate::device::transfer::Mover;
-use crate::device::{BoardDevice, Context, Ran, Stop, Wake};
+use crate::device::{BoardDevice, ConfigChange, Context, Ran, Stop, Wake};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::NetCounters;
@@ -31,6 +31,8 @@ use crate::trace::NetCounters;
 pub const RECEIVEQ: u16 = 0;
 /// virtio-net's queue towards the board.
 pub const TRANSMITQ: u16 = 1;
+/// virtio-net's queue of commands, without multi-queue.
+pub const CONTROLQ: u16 = 2;
 
 /// Frames from the host in one run.
 const FRAME_BUDGET: u32 = 64;
@@ -45,86 +47,58 @@ const VENDOR_ID: u32 = 0;
 #[expect(clippy::cast_possible_truncation, reason = "a dozen bytes")]
 const CONFIG_SIZE: u32 = CONFIG_LEN as u32;
 
-/// What the device is told when it is made.
+/// What comes with a control queue.
+const CONTROL_FEATURES: u64 = feature::CTRL_VQ
+    | feature::CTRL_RX
+    | feature::CTRL_RX_EXTRA
+    | feature::CTRL_VLAN
+    | feature::CTRL_MAC_ADDR
+    | feature::CTRL_GUEST_OFFLOADS
+    | feature::GUEST_ANNOUNCE
+    | feature::NOTF_COAL;
+
+/// When a new MTU holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NetOptions {
-    /// The *host interface's* MAC address (VirtIO 1.3 §5.1.4).
-    pub mac: [u8; 6],
-    /// Longest packet without Ethernet header, in bytes; at least 68.
-    pub mtu: u16,
-    /// Feature bits that are not offered though the device has them: for tests
-    /// and for hosts that get one wrong.
-    pub withhold: u64,
+pub enum MtuSet {
+    /// From now on.
+    Now,
+    /// When the driver has reset the device.
+    AfterReset,
 }
-
-/// The memory of a device, from the caller, for its whole life.
-#[derive(Debug)]
-pub struct NetMemory<'b> {
-    /// Records of the receiveq and of the transmitq: as many as the queue may
-    /// have entries, a power of two from 2 up; the shorter one counts.
-    pub slots: [&'b mut [DeviceSlot]; 2],
-    /// The frame from the host at work: [`NetMemory::FRAME_BYTES`] for every
-    /// offload, at least an MTU, 30 bytes more.
-    pub frame: &'b mut [u8],
-    /// The frame to the host at work: the same.
-    pub waiting: &'b mut [u8],
-}
-
-impl NetMemory<'_> {
-    /// Bytes that hold the longest frame with its header.
-    pub const FRAME_BYTES: usize = HEADER_LEN + MAX_FRAME;
-}
-
-/// Why a device cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NetError {
-    /// Fewer than 2 records for a queue.
-    Slots,
-    /// A frame buffer holds no frame of the MTU.
-    Frame {
-        /// Bytes brought.
-        found: usize,
-        /// Bytes needed.
-        needed: usize,
-    },
-    /// The MTU is below 68 bytes (VirtIO 1.3 §5.1.4.1).
-    Mtu,
-}
-
-impl fmt::Display for NetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Slots => f.write_str("a queue needs at least 2 records"),
-            Self::Frame { found, needed } => {
-                write!(f, "a frame buffer of {found} bytes where the MTU needs {needed}")
-            }
-            Self::Mtu => f.write_str("an MTU below 68 bytes"),
-        }
-    }
-}
-
-impl core::error::Error for NetError {}
 
 /// The virtio-net device with `B` behind it.
 #[derive(Debug)]
 pub struct NetDevice<'b, W, B> {
-    config: NetConfig,
+    pub(super) config: NetConfig,
+    /// What the driver finds after a reset: address and MTU.
+    initial: (Mac, u16),
+    pub(super) changed: Option<ConfigChange>,
     withhold: u64,
-    backend: B,
-    receive: Place<'b, W>,
-    transmit: Place<'b, W>,
+    pub(super) backend: B,
+    pub(super) receive: Place<'b, W>,
+    pub(super) transmit: Place<'b, W>,
+    pub(super) control: Place<'b, W>,
+    /// There are records for a control queue.
+    controllable: bool,
+    /// Looking at the control queue costs no bus read.
+    pub(super) control_near: bool,
+    /// A look has found a command that was not served yet.
+    pub(super) control_waits: bool,
+    pub(super) settings: Settings,
+    /// A driver is at work.
+    live: bool,
     queue_size: u16,
     frame: &'b mut [u8],
-    waiting: Waiting<'b>,
-    chain: Chain,
+    pub(super) waiting: Waiting<'b>,
+    pub(super) chain: Chain,
     chains: Chains,
-    negotiated: Negotiated,
+    pub(super) negotiated: Negotiated,
     /// The driver became ready and the backend was not told yet.
     fresh: bool,
     /// The queue whose doorbell was asked for before the last sleep.
     asked: u16,
-    stops: [Option<Stop>; 2],
-    counters: NetCounters,
+    stops: [Option<Stop>; 3],
+    pub(super) counters: NetCounters,
 }
 
 impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
@@ -133,15 +107,7 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
     /// # Errors
     /// [`NetError`] if options or memory do not do.
     pub fn new(options: &NetOptions, memory: NetMemory<'b>, backend: B) -> Result<Self, NetError> {
-        if options.mtu < 68 {
-            return Err(NetError::Mtu);
-        }
-        let needed = HEADER_LEN + ETHERNET_HEADER + 4 + usize::from(options.mtu);
-        for found in [memory.frame.len(), memory.waiting.len()] {
-            if found < needed {
-                return Err(NetError::Frame { found, needed });
-            }
-        }
+        check_mtu(options.mtu, [memory.frame.len(), memory.waiting.len()])?;
         let [receive, transmit] = memory.slots;
         let slots = receive.len().min(transmit.len()).min(1 << 15);
         let queue_size = match slots.checked_ilog2() {
@@ -155,10 +121,18 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
                 max_virtqueue_pairs: 1,
                 mtu: options.mtu,
             },
+            initial: (options.mac, options.mtu),
+            changed: None,
             withhold: options.withhold,
             backend,
             receive: Place::Idle(receive),
             transmit: Place::Idle(transmit),
+            control: Place::Idle(&mut []),
+            controllable: false,
+            control_near: false,
+            control_waits: false,
+            settings: Settings::new(Features::NONE),
+            live: false,
             queue_size,
             frame: memory.frame,
             waiting: Waiting::new(memory.waiting),
@@ -167,9 +141,68 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
             negotiated: Negotiated::NONE,
             fresh: false,
             asked: TRANSMITQ,
-            stops: [None; 2],
+            stops: [None; 3],
             counters: NetCounters::default(),
         })
+    }
+
+    /// Gives it a control queue, with these records: as many as the other
+    /// queues have entries.
+    ///
+    /// # Errors
+    /// [`NetError::Slots`] if they are fewer.
+    pub fn with_control(mut self, records: &'b mut [DeviceSlot]) -> Result<Self, NetError> {
+        if records.len() < usize::from(self.queue_size) {
+            return Err(NetError::Slots);
+        }
+        self.control = Place::Idle(records);
+        self.controllable = true;
+        Ok(self)
+    }
+
+    /// Says whether the link behind the device is up, as it is at first. The
+    /// driver is told with the next step of the service; frames pass all the same.
+    pub fn set_link(&mut self, up: bool) {
+        let status = self.config.status & !STATUS_LINK_UP | if up { STATUS_LINK_UP } else { 0 };
+        self.set_status(status);
+    }
+
+    /// Asks the driver to announce itself to the network, until it says that
+    /// it has. `false`: it did not accept GUEST_ANNOUNCE.
+    pub fn announce(&mut self) -> bool {
+        let able = self.live && self.negotiated.has(feature::STATUS | feature::GUEST_ANNOUNCE);
+        if able {
+            self.set_status(self.config.status | STATUS_ANNOUNCE);
+        }
+        able
+    }
+
+    fn set_status(&mut self, status: u16) {
+        if status != self.config.status {
+            self.config.status = status;
+            self.changed = Some(ConfigChange::News);
+        }
+    }
+
+    /// Sets the longest packet without Ethernet header, 68 to 65521 bytes. A
+    /// driver at work keeps the old one until it resets the device, since no
+    /// device may change it under a driver (VirtIO 1.3 §5.1.4.1).
+    ///
+    /// # Errors
+    /// [`NetError::Mtu`], or [`NetError::Frame`] if the device's buffers hold
+    /// no frame of it.
+    pub fn set_mtu(&mut self, mtu: u16) -> Result<MtuSet, NetError> {
+        check_mtu(mtu, [self.frame.len(), self.waiting.len()])?;
+        let (_, initial) = &mut self.initial;
+        *initial = mtu;
+        if self.live {
+            return Ok(MtuSet::AfterReset);
+        }
+        if self.config.mtu != mtu {
+            self.config.mtu = mtu;
+            self.changed = Some(ConfigChange::News);
+        }
+        Ok(MtuSet::Now)
     }
 
     /// What it has done so far.
@@ -196,12 +229,13 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
         match queue {
             RECEIVEQ => Some(&mut self.receive),
             TRANSMITQ => Some(&mut self.transmit),
+            CONTROLQ if self.negotiated.has(feature::CTRL_VQ) => Some(&mut self.control),
             _ => None,
         }
     }
 
     /// Notes that a queue has stopped; the service asks for it.
-    fn note(&mut self, queue: u16, stop: Stop) {
+    pub(super) fn note(&mut self, queue: u16, stop: Stop) {
         self.counters.peer_faults += u64::from(matches!(stop, Stop::Peer(_)));
         if let Some(slot) = self.stops.get_mut(usize::from(queue)) {
             *slot = Some(stop);
@@ -214,13 +248,15 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
         let own = feature::MAC | feature::MTU | feature::STATUS | feature::MRG_RXBUF;
         let ring = EVENT_IDX | IN_ORDER | RING_RESET;
         let required = VERSION_1 | ACCESS_PLATFORM | ORDER_PLATFORM;
-        let offered = (own | ring | self.backend.features()) & !self.withhold;
+        let control = if self.controllable { CONTROL_FEATURES } else { 0 };
+        let offered = (own | ring | control | self.backend.features()) & !self.withhold;
+        let offered = Features::new(offered).net_consistent();
         ModelInfo {
             device_id: DEVICE_ID,
             vendor_id: VENDOR_ID,
-            features: Features::new(offered | required),
+            features: offered | Features::new(required),
             config_size: CONFIG_SIZE,
-            queues: 2,
+            queues: if offered.has(feature::CTRL_VQ) { 3 } else { 2 },
             queue_size: u32::from(self.queue_size),
         }
     }
@@ -244,7 +280,9 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
             mtu: self.config.mtu,
             room: self.waiting.room().min(MAX_FRAME),
         };
+        self.settings = Settings::new(features);
         self.fresh = true;
+        self.live = true;
     }
 
     fn activate_queue(
@@ -253,17 +291,28 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
         regions: &RegionTable<W>,
     ) -> Result<(), PeerFault> {
         let features = Features::new(self.negotiated.features);
-        let payload = if setup.queue == RECEIVEQ { Payload::ToHost } else { Payload::ToBoard };
+        // The answers to commands are payload to the host.
+        let payload = if setup.queue == TRANSMITQ { Payload::ToBoard } else { Payload::ToHost };
         let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
-        self.place(setup.queue).ok_or(impossible)?.open(setup, payload, regions, features)
+        self.place(setup.queue).ok_or(impossible)?.open(setup, payload, regions, features)?;
+        if setup.queue == CONTROLQ {
+            self.control_near = setup.driver.is_board();
+        }
+        self.pace();
+        Ok(())
     }
 
     fn reset(&mut self) -> bool {
         self.receive.free();
         self.transmit.free();
+        self.control.free();
         self.waiting.clear();
-        self.stops = [None; 2];
+        self.stops = [None; 3];
         self.fresh = false;
+        self.live = false;
+        self.settings = Settings::new(Features::NONE);
+        (self.config.mac, self.config.mtu) = self.initial;
+        self.config.status &= !STATUS_ANNOUNCE;
         true
     }
 
@@ -284,17 +333,95 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
         S: BoardSupport<Window = W>,
         E: DmaEngine<W>,
     {
+        if core::mem::take(&mut self.fresh) {
+            self.backend.start(context.now, self.negotiated);
+        }
+        // Commands hold from the next frame on.
+        let commands = self.run_control(context);
+        let mut ran = self.run_frames(context);
+        self.raise_due(context);
+        ran.moved += commands;
+        // Its doorbell is always asked for.
+        ran.announced += commands;
+        if self.control_waits {
+            ran.wake = Wake::Again;
+        }
+        ran
+    }
+
+    fn park(&mut self) {
+        // Commands are few: the control queue's doorbell stays asked for.
+        for queue in [self.receive.queue(), self.transmit.queue()].into_iter().flatten() {
+            queue.ring.park();
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        if let Some(control) = self.control.queue() {
+            control.ring.ask();
+        }
+        // A frame that waits for buffers keeps frames from the host waiting too.
+        let (number, outcome) = if self.waiting.is_some() {
+            let queue = self.receive.queue();
+            (RECEIVEQ, queue.map(|queue| (queue.ring.arm_for_more(), queue)))
+        } else {
+            let queue = self.transmit.queue();
+            (TRANSMITQ, queue.map(|queue| (queue.ring.arm(), queue)))
+        };
+        let flushed = outcome.is_some();
+        match outcome {
+            None => {}
+            Some((Ok(true), _)) => self.asked = number,
+            Some((Ok(false), _)) => return false,
+            Some((Err(fault), queue)) => {
+                queue.stop(fault.into());
+                self.note(number, fault.into());
+                return false;
+            }
+        }
+        self.arm_control(flushed)
+    }
+
+    fn take_config_change(&mut self) -> Option<ConfigChange> {
+        self.changed.take()
+    }
+
+    fn due_us(&self) -> Option<u64> {
+        [&self.receive, &self.transmit].into_iter().filter_map(Place::due_us).min()
+    }
+
+    fn counter(&self, index: usize) -> Option<(&'static str, u64)> {
+        self.counters.named().nth(index)
+    }
+
+    fn take_stop(&mut self) -> Option<(u16, Stop)> {
+        for (queue, slot) in (0..).zip(&mut self.stops) {
+            if let Some(stop) = slot.take() {
+                return Some((queue, stop));
+            }
+        }
+        None
+    }
+}
+
+impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
+    /// Frames, both ways.
+    fn run_frames<S, E>(&mut self, context: &mut Context<'_, S, E>) -> Ran
+    where
+        S: BoardSupport<Window = W>,
+        E: DmaEngine<W>,
+    {
         let (receive, mut transmit) = (self.receive.queue(), self.transmit.queue());
         if receive.is_none() && transmit.is_none() {
             return Ran { moved: 0, announced: 0, wake: Wake::Idle };
         }
         let (now, negotiated) = (context.now, self.negotiated);
         let waited = self.waiting.is_some();
-        if core::mem::take(&mut self.fresh) {
-            self.backend.start(now, negotiated);
-        }
         let mut sink = Sink {
             mover: Mover::new(context.support, context.dma, context.regions),
+            clock: context.clock,
+            filter: &self.settings.filter,
+            own: self.config.mac,
             queue: receive,
             chains: &mut self.chains,
             waiting: &mut self.waiting,
@@ -335,7 +462,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             }
             // 2. Their buffers go back.
             if stop.is_none() {
-                match queue.publish(&mut sink.mover) {
+                match queue.publish_paced(&mut sink.mover, sink.clock) {
                     Ok(raised) => sink.counters.interrupts += raised,
                     Err(found) => stop = Some(found),
                 }
@@ -365,49 +492,5 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             _ => u32::from(waited && sent > 0),
         };
         Ran { moved: taken + sent, announced, wake: if more { Wake::Again } else { wake } }
-    }
-
-    fn park(&mut self) {
-        for queue in [self.receive.queue(), self.transmit.queue()].into_iter().flatten() {
-            queue.ring.park();
-        }
-    }
-
-    fn arm(&mut self) -> bool {
-        // A frame that waits for buffers keeps frames from the host waiting too.
-        let (number, outcome) = if self.waiting.is_some() {
-            let queue = self.receive.queue();
-            (RECEIVEQ, queue.map(|queue| (queue.ring.arm_for_more(), queue)))
-        } else {
-            let queue = self.transmit.queue();
-            (TRANSMITQ, queue.map(|queue| (queue.ring.arm(), queue)))
-        };
-        match outcome {
-            None => true,
-            Some((Ok(quiet), _)) => {
-                if quiet {
-                    self.asked = number;
-                }
-                quiet
-            }
-            Some((Err(fault), queue)) => {
-                queue.stop(fault.into());
-                self.note(number, fault.into());
-                false
-            }
-        }
-    }
-
-    fn counter(&self, index: usize) -> Option<(&'static str, u64)> {
-        self.counters.named().nth(index)
-    }
-
-    fn take_stop(&mut self) -> Option<(u16, Stop)> {
-        for (queue, slot) in (0..).zip(&mut self.stops) {
-            if let Some(stop) = slot.take() {
-                return Some((queue, stop));
-            }
-        }
-        None
     }
 }

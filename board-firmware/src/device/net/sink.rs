@@ -1,12 +1,15 @@
 //! The way to the host, as a backend sees it.
 
-use shared::wire::net::{HEADER_LEN, NetHeader};
+use shared::wire::net::{GSO_ECN, GSO_NONE, HEADER_LEN, NetHeader, feature};
+use shared::wire::net_control::Mac;
 
 use super::backend::{FrameSink, Negotiated, Packet};
+use super::filter::Filter;
+use super::options::BEYOND_MTU;
 use super::to_host::{Chains, Posted, post};
-use crate::device::Stop;
 use crate::device::queue::Queue;
 use crate::device::transfer::Mover;
+use crate::device::{Clock, Stop};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::NetCounters;
@@ -47,6 +50,17 @@ impl<'b> Waiting<'b> {
         self.frame = None;
     }
 
+    /// Forgets a frame that the driver does not take any more; whether there was one.
+    pub(super) fn drop_unfit(&mut self, negotiated: &Negotiated) -> bool {
+        let unfit = |frame: &mut Frame| !negotiated.may_go_to_driver(&frame.header);
+        self.frame.take_if(unfit).is_some()
+    }
+
+    /// Bytes that it has.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The longest frame that it holds.
     pub(super) const fn room(&self) -> usize {
         self.bytes.len().saturating_sub(HEADER_LEN)
@@ -64,6 +78,10 @@ impl<'b> Waiting<'b> {
 /// The way to the host for the time of one run.
 pub(super) struct Sink<'a, 'b, S: BoardSupport, E> {
     pub(super) mover: Mover<'a, S, E>,
+    pub(super) clock: Clock,
+    /// Which frames the driver wants, and its own address.
+    pub(super) filter: &'a Filter,
+    pub(super) own: Mac,
     /// The receiveq while it runs.
     pub(super) queue: Option<&'a mut Queue<'b, S::Window>>,
     pub(super) chains: &'a mut Chains,
@@ -109,7 +127,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Sink<'_, '_, S, E> {
     pub(super) fn publish(&mut self) {
         self.unpublished = 0;
         let Some(queue) = &mut self.queue else { return };
-        match queue.publish(&mut self.mover) {
+        match queue.publish_paced(&mut self.mover, self.clock) {
             Ok(raised) => self.counters.interrupts += raised,
             Err(stop) => self.stop(stop),
         }
@@ -146,14 +164,27 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Sink<'_, '_, S, E> {
         self.waiting.bytes = bytes;
     }
 
-    /// Whether the driver accepted what the header asks for; counts if not.
-    fn accepted(&mut self, header: &NetHeader) -> bool {
-        let accepted = self.negotiated.may_go_to_driver(header);
-        if !accepted {
+    /// Whether the driver accepted what the header asks for, and wants the
+    /// frame; counts if not.
+    fn accepted(&mut self, header: &NetHeader, frame: &[u8]) -> bool {
+        let longest = usize::from(self.negotiated.mtu) + BEYOND_MTU;
+        let bounded = self.negotiated.has(feature::MTU) && header.gso_type & !GSO_ECN == GSO_NONE;
+        if !self.negotiated.may_go_to_driver(header) || (bounded && frame.len() > longest) {
             self.counters.dropped_unfit += 1;
+            return false;
         }
-        accepted
+        let wanted = self.filter.passes(frame, &self.own);
+        if !wanted {
+            self.counters.filtered += 1;
+        }
+        wanted
     }
+}
+
+/// The frame of `len` bytes behind the room for a header; none if it is longer
+/// than the buffer.
+fn frame_in(bytes: &[u8], len: usize) -> &[u8] {
+    bytes.get(HEADER_LEN..).and_then(|frame| frame.get(..len)).unwrap_or(&[])
 }
 
 impl<S: BoardSupport, E: DmaEngine<S::Window>> FrameSink for Sink<'_, '_, S, E> {
@@ -163,7 +194,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> FrameSink for Sink<'_, '_, S, E> 
     }
 
     fn send(&mut self, header: &NetHeader, packet: &mut Packet<'_>) {
-        if !self.accepted(header) {
+        if !self.accepted(header, packet.frame()) {
             return;
         }
         if self.waiting.is_some() {
@@ -188,7 +219,7 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> FrameSink for Sink<'_, '_, S, E> 
         let bytes = core::mem::take(&mut self.waiting.bytes);
         let (frame, result) = fill(bytes.get_mut(HEADER_LEN..).unwrap_or(&mut []));
         if let Some((header, frame_len)) = frame
-            && self.accepted(&header)
+            && self.accepted(&header, frame_in(bytes, frame_len))
         {
             let len = frame_len.saturating_add(HEADER_LEN);
             match bytes.get_mut(..len).and_then(Packet::new) {

@@ -6,15 +6,13 @@ use shared::wire::net::{GSO_NONE, HEADER_LEN, MAX_FRAME, NetHeader};
 
 use super::backend::Negotiated;
 use super::checksum::{ETHERNET_HEADER, header_holds};
+use super::options::BEYOND_MTU;
 use crate::device::Stop;
 use crate::device::queue::Queue;
 use crate::device::transfer::{Mover, Stuck};
 use crate::dma::DmaEngine;
 use crate::support::BoardSupport;
 use crate::trace::NetCounters;
-
-/// Bytes that a frame may have beyond the MTU: Ethernet header and one tag.
-const BEYOND_MTU: usize = ETHERNET_HEADER + 4;
 
 /// What the next entry of the ring held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +46,7 @@ pub(super) fn take<S: BoardSupport, E: DmaEngine<S::Window>>(
     // VirtIO 1.3 §5.1.6.2.1; then "filled wholly" would be a lie.
     let entry = if chain.writable_len() == 0 { UsedEntry::MaySkip } else { UsedEntry::Own };
     queue.complete(head, 0, entry)?;
+    queue.packet();
     Ok(taken)
 }
 

@@ -68,6 +68,7 @@ pub(super) fn post<S: BoardSupport, E: DmaEngine<S::Window>>(
         let entry = if last { UsedEntry::Own } else { UsedEntry::MaySkip };
         queue.complete(*head, *written, entry)?;
     }
+    queue.packet();
     Ok(Posted::Sent)
 }
 

@@ -218,6 +218,17 @@ where
         }
     }
 
+    /// Asks for a doorbell without a look: for a side that sleeps on several
+    /// queues and flushes once. Behind it come [`arm`](Self::arm) of another
+    /// queue of the same function, whose barrier and flush take this event word
+    /// along, and then [`available`](Self::available) of this one, which has to
+    /// find nothing.
+    pub fn ask(&mut self) {
+        if self.broken.is_none() {
+            self.handshake.ask(&self.parts.used);
+        }
+    }
+
     /// Asks for a doorbell and looks once more (R4's sleeper). True: nothing
     /// is there to pop, the caller may sleep. Drain the wake-up latch and
     /// publish first, and call this again after *every* wake-up.

@@ -249,6 +249,11 @@ impl NetBackend for Stack<'_> {
         self.services.restart(&mut self.sockets);
     }
 
+    fn renegotiated(&mut self, negotiated: Negotiated) {
+        self.negotiated = negotiated;
+        self.capabilities = capabilities(&negotiated);
+    }
+
     fn frame<S: FrameSink>(
         &mut self,
         now: u64,

@@ -1,5 +1,7 @@
 //! The net device behind a driver of our own over plain memory.
 
+mod coalescing;
+mod control;
 mod echo;
 mod faults;
 mod lengths;
