@@ -20,6 +20,9 @@ use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
 use shared::wire::net::{CONFIG_LEN, NetConfig, NetHeader, feature};
 
 use super::{Next, Service, ServiceOptions};
+
+mod control;
+
 use crate::device::net::{Echo, NetDevice, NetMemory, NetOptions};
 use crate::dma::CpuCopy;
 use crate::rig::{Memory, frame_of, leak};
@@ -97,6 +100,8 @@ fn board(wires: &Wires) -> Board {
         },
         Echo::verbatim(),
     )
+    .unwrap()
+    .with_control(leak(slots))
     .unwrap();
     let control = wires.bar.part(0, CONTROL).unwrap();
     let options = ServiceOptions { spin: 2, recheck_ms: 10 };
@@ -111,7 +116,7 @@ struct Session {
     wires: Wires,
     board: Board,
     link: HostLink<Memory>,
-    queues: [Driver; 2],
+    queues: [Driver; 3],
     config: Option<NetConfig>,
     now: u64,
     ups: u32,
@@ -144,8 +149,9 @@ fn rings(wires: &Wires, base: BusAddress, number: u16, ring: u64) -> (Driver, Qu
         descriptors: base.checked_add(descriptors).unwrap(),
         driver: base.checked_add(avail).unwrap(),
         device: IOVA.checked_add(used).unwrap(),
-        doorbell: u32::from(number) + 1,
-        vector: u32::from(number) + 1,
+        // The control queue shares the transmitq's.
+        doorbell: u32::from(number.min(1)) + 1,
+        vector: u32::from(number.min(1)) + 1,
     };
     (Driver::new(parts, slots, options).unwrap(), placement)
 }
@@ -178,8 +184,9 @@ impl Session {
         };
         let link = HostLink::new(wires.bar.clone(), options);
         let base = BusAddress::board(0);
-        let [(receive, first), (transmit, second)] = [0, 1].map(|n| rings(&wires, base, n, ring));
-        let queues = [receive, transmit];
+        let [(receive, first), (transmit, second), (control, third)] =
+            [0, 1, 2].map(|n| rings(&wires, base, n, ring));
+        let queues = [receive, transmit, control];
         let mut this = Self { wires, board, link, queues, config: None, now, ups: 0 };
         for _ in 0..2000 {
             match this.step() {
@@ -203,10 +210,12 @@ impl Session {
                 }
                 Progress::NeedQueues { .. } => {
                     let facts = this.link.facts().unwrap();
-                    assert_eq!(facts.queue_sizes, [16, 16]);
+                    assert_eq!(facts.queue_sizes, [16, 16, 16]);
                     assert_eq!(facts.config.len(), CONFIG_LEN);
                     this.config = NetConfig::decode(facts.config);
-                    this.link.supply_queues(&[first, second]).unwrap();
+                    let queues = [first, second, third];
+                    let count = if ring & feature::CTRL_VQ == 0 { 2 } else { 3 };
+                    this.link.supply_queues(&queues[..count]).unwrap();
                 }
                 Progress::DeviceUp { device } => {
                     assert_eq!(device, 0);
