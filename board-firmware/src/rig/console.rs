@@ -11,7 +11,7 @@ use shared::wire::features::Features;
 use super::driver::{Driver, queue};
 use super::{FakeBoard, FakeView, Memories, Memory, RigOptions, leak};
 use crate::device::console::{ConsoleBackend, ConsoleDevice, Log, RECEIVEQ, Shell, TRANSMITQ};
-use crate::device::{BoardDevice, Context, Ran};
+use crate::device::{BoardDevice, Clock, Context, Ran};
 use crate::dma::{CpuCopy, DmaEngine};
 
 /// Bytes kept for each buffer.
@@ -110,6 +110,8 @@ impl<B: ConsoleBackend, E: DmaEngine<Memory>> ConsoleRig<B, E> {
     pub(crate) fn run(&mut self) -> Ran {
         let mut context = Context {
             now: self.now,
+            clock: Clock { now_us: self.now * 1000, slack_us: 0 },
+            rung: true,
             support: &mut self.board,
             dma: &mut self.dma,
             regions: &self.regions,
