@@ -222,6 +222,17 @@ impl<B: Bus> Session<B> {
         }
     }
 
+    /// Asks the board to boot again; `false`: it cannot be asked now. If it
+    /// will not, the session ends with [`SessionError::ResetRefused`].
+    pub(super) fn ask_for_reboot(&mut self) -> bool {
+        self.link.reset_board().is_ok()
+    }
+
+    /// Whether the board has left the session by itself.
+    pub(super) const fn board_left(&self) -> bool {
+        self.board_left
+    }
+
     /// Resets the board, and takes the host's memory away from it.
     pub(super) fn reset_board(&mut self) {
         (self.shares_memory, self.board_left) = (true, false);
@@ -331,6 +342,16 @@ impl<B: Bus> Session<B> {
         Ok(())
     }
 
+    /// A device is gone: what the caller has of it is of no use any more.
+    fn forget(&mut self, device: u16) -> Option<Event<B>> {
+        let net = self.net_device.take_if(|net| *net == device).is_some();
+        if net {
+            self.beside = Beside::default();
+        }
+        let ours = self.slow.forget_console(device) || net;
+        ours.then_some(Event::Removed { device })
+    }
+
     fn board_said(&mut self, now: u64, event: LinkEvent) -> Result<Option<Event<B>>, SessionError> {
         match event {
             LinkEvent::NeedsReset { device } if self.net_device == Some(device) => {
@@ -341,17 +362,19 @@ impl<B: Bus> Session<B> {
                 self.refresh_config();
                 Ok(None)
             }
+            LinkEvent::BoardReset { granted: false } => Err(SessionError::ResetRefused),
             LinkEvent::ConfigRead { device } if self.net_device == Some(device) => {
                 Ok(self.config_read())
             }
-            LinkEvent::Device { device, state: REMOVED } => {
-                let net = self.net_device.take_if(|net| *net == device).is_some();
-                if net {
-                    self.beside = Beside::default();
+            LinkEvent::DeviceRefused { device, reason } => {
+                if let Some(untold) = self.faults_told.admit(now) {
+                    log::warn!(
+                        "device {device} is left alone: {reason} ({untold} reports not shown)"
+                    );
                 }
-                let ours = self.slow.forget_console(device) || net;
-                Ok(ours.then_some(Event::Removed { device }))
+                Ok(self.forget(device))
             }
+            LinkEvent::Device { device, state: REMOVED } => Ok(self.forget(device)),
             LinkEvent::Fault { code, device, queue, count } => {
                 // A board may say so as often as it likes.
                 if let Some(untold) = self.faults_told.admit(now) {

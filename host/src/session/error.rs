@@ -60,6 +60,8 @@ pub enum SessionError {
     Control(ControlError),
     /// A device on the board asked for a reset.
     NeedsReset,
+    /// The board was asked to boot again, and will not by itself.
+    ResetRefused,
     /// A part does not fit where it was placed: a bug.
     Placement(Spot),
     /// A queue could not be set up: a bug.
@@ -130,6 +132,7 @@ impl fmt::Display for SessionError {
             Self::NeedsReset => f.write_str(
                 "the board's network device met a fault and asks for a reset; attach again",
             ),
+            Self::ResetRefused => f.write_str("the board will not boot again by itself"),
             Self::Placement(spot) => write!(f, "a part does not fit its place: {spot:?} (a bug)"),
             Self::Setup(error) => write!(f, "cannot set a queue up: {error} (a bug)"),
             Self::NotDetached => {

@@ -100,6 +100,8 @@ pub struct Supervisor<B: Bus> {
     session: Option<Session<B>>,
     mode: Mode,
     stopping: bool,
+    /// The operator wants the board reset, and it was asked.
+    resetting: bool,
     backoff: Backoff,
     random: u32,
     up_since: Option<u64>,
@@ -117,6 +119,7 @@ impl<B: Bus> Supervisor<B> {
             session: None,
             mode: Mode::Waiting { until: 0 },
             stopping: false,
+            resetting: false,
             backoff: Backoff::new(),
             random: random | 1,
             up_since: None,
@@ -193,7 +196,12 @@ impl<B: Bus> Supervisor<B> {
             }
             Err(error) => {
                 let orderly = matches!(error, SessionError::NeedsReset);
-                let cleanup = if orderly { Cleanup::Detach } else { Cleanup::Abandon };
+                let reset = std::mem::take(&mut self.resetting) && !session.board_left();
+                let cleanup = match (reset, orderly) {
+                    (true, _) => Cleanup::Reset,
+                    (_, true) => Cleanup::Detach,
+                    _ => Cleanup::Abandon,
+                };
                 self.mode = Mode::Over(Ended::Session(error), cleanup);
                 (None, now)
             }
@@ -213,6 +221,7 @@ impl<B: Bus> Supervisor<B> {
 
     /// Backs off.
     fn wait(&mut self, now: u64) {
+        self.resetting = false;
         if let Some(since) = self.up_since.take() {
             self.backoff.session_lasted(now.saturating_sub(since));
         }
@@ -249,15 +258,20 @@ impl<B: Bus> Supervisor<B> {
         }
     }
 
-    /// Resets the board, as the operator asks: the session ends, the bus
-    /// resets the board, and the next attempt follows. Without a session the
-    /// bus resets it at once.
+    /// Resets the board, as the operator asks: a board in a session is asked to
+    /// boot again, and reset by the bus if it will not or does not answer;
+    /// without a session the bus resets it at once. The next attempt follows.
     ///
     /// # Errors
     /// The bus cannot.
     pub fn reset_board(&mut self, now: u64) -> Result<(), SessionError> {
         match &self.mode {
-            Mode::Session => self.mode = Mode::Over(Ended::ResetAsked, Cleanup::Reset),
+            Mode::Session => {
+                self.resetting = self.session.as_mut().is_some_and(Session::ask_for_reboot);
+                if !self.resetting {
+                    self.mode = Mode::Over(Ended::ResetAsked, Cleanup::Reset);
+                }
+            }
             Mode::Waiting { .. } => {
                 if let Some(bus) = &mut self.bus {
                     bus.reset()?;
