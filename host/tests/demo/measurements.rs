@@ -109,6 +109,25 @@ fn each_layout_costs_what_it_must() {
 }
 
 #[test]
+fn an_interface_without_ethernet() {
+    staged("measurements::an_interface_without_ethernet", Tun::Everybodys, |stage| {
+        for arguments in [
+            "",
+            "--layout bar-only",
+            "--layout all-host",
+            "--mtu 65521",
+            // No offloads, then no MAC address from the board.
+            "--features 1300000000",
+            "--features 0xffffffffffffffdf",
+        ] {
+            let report = measured(stage, &format!("--mode tun {arguments}"));
+            assert_eq!(report["mode"], "tun");
+        }
+        assert_eq!(measured(stage, "--mode tap")["mode"], "tap");
+    });
+}
+
+#[test]
 fn every_mtu_carries_everything() {
     staged("measurements::every_mtu_carries_everything", Tun::Everybodys, |stage| {
         for arguments in [

@@ -52,6 +52,7 @@ fn options_that_are_not_understood() {
             ("--mtu many", "invalid value 'many' for '--mtu"),
             ("--seconds 0", "choose a number from 0.05 to 3600"),
             ("--layout diagonal", "[possible values: split, bar-only, all-host]"),
+            ("--mode ether", "[possible values: tap, tun]"),
             ("--json --shell", "cannot be used with"),
             ("--no-such-option", "unexpected argument '--no-such-option'"),
         ] {

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use virtio_phys_host::net::{MIN_MTU_IPV6, check_mtu};
 use virtio_phys_host::session::{FeatureMask, Layout};
+use virtio_phys_host::tap::InterfaceMode;
 
 use crate::emulated_board::BoardFault;
 
@@ -21,6 +22,9 @@ pub(crate) struct Options {
     /// Where rings and buffers lie.
     #[arg(long, value_enum, default_value_t = LayoutOption::Split)]
     pub(crate) layout: LayoutOption,
+    /// What the host's interface carries.
+    #[arg(long, value_enum, default_value_t = ModeOption::Tap)]
+    pub(crate) mode: ModeOption,
     /// Open a shell ($SHELL) inside the namespace, to ping and curl the board
     /// oneself, instead of the measurements.
     #[arg(long, conflicts_with_all = ["json", "seconds"])]
@@ -51,12 +55,30 @@ pub(crate) enum LayoutOption {
     AllHost,
 }
 
+/// `--mode`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ModeOption {
+    /// Ethernet frames.
+    Tap,
+    /// IP packets; the daemon speaks Ethernet with the board.
+    Tun,
+}
+
 impl From<LayoutOption> for Layout {
     fn from(option: LayoutOption) -> Self {
         match option {
             LayoutOption::Split => Self::Split,
             LayoutOption::BarOnly => Self::BarOnly,
             LayoutOption::AllHost => Self::AllHost,
+        }
+    }
+}
+
+impl From<ModeOption> for InterfaceMode {
+    fn from(option: ModeOption) -> Self {
+        match option {
+            ModeOption::Tap => Self::Tap,
+            ModeOption::Tun => Self::Tun,
         }
     }
 }

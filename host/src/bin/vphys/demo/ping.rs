@@ -18,6 +18,9 @@ use super::watch::Watch;
 /// still, which says more.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the board's first answer is waited for before it is asked again.
+const RESOLVED_WITHIN: Duration = Duration::from_millis(200);
+
 /// Bytes behind the ICMP header, as ping(8) sends.
 const PAYLOAD: u8 = 56;
 
@@ -43,8 +46,28 @@ impl<'a> Pinger<'a> {
         Ok(Self { watch, socket, to: SocketAddr::new(address, 0), identifier: 0x7670 })
     }
 
+    /// Waits until the board answers at all. Its stack may have to ask first
+    /// where this host is, and need not keep the answer until it knows.
+    pub(crate) fn first(&self) -> Result<()> {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        while Instant::now() < deadline {
+            if self.round(0, RESOLVED_WITHIN)?.is_some() {
+                return Ok(());
+            }
+        }
+        self.ping(0).map(drop)
+    }
+
     /// Sends one echo request and waits for its reply: the round-trip time.
     pub(crate) fn ping(&self, sequence: u16) -> Result<Duration> {
+        let Some(time) = self.round(sequence, ANSWER_WITHIN)? else {
+            bail!("no echo reply from {} within {} s", self.to.ip(), ANSWER_WITHIN.as_secs());
+        };
+        Ok(time)
+    }
+
+    /// One request, and the time that its reply took; `None`: longer than `longest`.
+    fn round(&self, sequence: u16, longest: Duration) -> Result<Option<Duration>> {
         let request = self.request(sequence);
         let start = Instant::now();
         let fd = self.socket.as_raw_fd();
@@ -53,12 +76,12 @@ impl<'a> Pinger<'a> {
             SocketAddr::V6(to) => sendto(fd, &request, &SockaddrIn6::from(to), MsgFlags::empty()),
         }
         .with_context(|| format!("cannot send an echo request to {}", self.to.ip()))?;
-        let deadline = start + ANSWER_WITHIN;
+        let deadline = start + longest;
         let mut buffer = [0; 2048];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if !self.watch.wait(self.socket.as_fd(), PollFlags::POLLIN, left)? {
-                bail!("no echo reply from {} within {} s", self.to.ip(), ANSWER_WITHIN.as_secs());
+                return Ok(None);
             }
             let mut parts = [IoSliceMut::new(&mut buffer)];
             let received = recvmsg::<SockaddrStorage>(fd, &mut parts, None, MsgFlags::MSG_DONTWAIT)
@@ -67,7 +90,7 @@ impl<'a> Pinger<'a> {
             let elapsed = start.elapsed();
             // Raw sockets see every ICMP message of the namespace: skip the others.
             if self.answers(buffer.get(..received).unwrap_or(&[]), &request) {
-                return Ok(elapsed);
+                return Ok(Some(elapsed));
             }
         }
     }

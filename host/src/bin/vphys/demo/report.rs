@@ -7,6 +7,7 @@ use serde::Serialize;
 pub(crate) struct Report {
     pub(crate) ok: bool,
     pub(crate) layout: String,
+    pub(crate) mode: String,
     pub(crate) features: String,
     pub(crate) mtu: u32,
     pub(crate) rtt_us: RoundTrip,
@@ -98,7 +99,10 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let mut out = String::from("\n");
         let features = format!("features {}", self.features);
-        out.push_str(&format!("layout {}, MTU {}\n", self.layout, self.mtu));
+        out.push_str(&format!(
+            "layout {}, {} interface, MTU {}\n",
+            self.layout, self.mode, self.mtu
+        ));
         out.push_str(&wrapped(&features, "         "));
         out.push_str(&format!(
             "ping     half within {:.1} us, 99 of 100 within {:.1} us\n\n",

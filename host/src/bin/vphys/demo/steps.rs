@@ -11,6 +11,7 @@ use virtio_phys_host::daemon::{Board, BoardOptions, InterfaceOptions, WorkerOpti
 use virtio_phys_host::namespace::enter_namespace;
 use virtio_phys_host::session::{SessionConfig, Terms};
 use virtio_phys_host::signals::EndSignals;
+use virtio_phys_host::tap::InterfaceMode;
 
 use super::bill::{self, Reading};
 use super::ping::{Pinger, percentile_us};
@@ -146,6 +147,7 @@ fn board_options(options: &Options) -> BoardOptions {
     BoardOptions {
         name: "demo".to_owned(),
         interface: InterfaceOptions {
+            mode: options.mode.into(),
             mtu: options.mtu,
             addresses: vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)],
             ..InterfaceOptions::new(&options.interface)
@@ -242,6 +244,7 @@ impl Measurement<'_> {
         Ok(Report {
             ok: true,
             layout: terms.layout.to_string(),
+            mode: InterfaceMode::from(self.options.mode).to_string(),
             features: terms.features.to_string(),
             mtu: self.options.mtu,
             rtt_us,
@@ -263,8 +266,7 @@ impl Measurement<'_> {
         let mut times = Vec::new();
         for address in [IpAddr::V4(BOARD_V4), IpAddr::V6(BOARD_V6)] {
             let pinger = Pinger::new(self.watch, address)?;
-            // The first one also waits for address resolution.
-            pinger.ping(0)?;
+            pinger.first()?;
             for sequence in 1..=PINGS {
                 times.push(pinger.ping(sequence)?);
             }
