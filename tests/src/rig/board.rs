@@ -179,7 +179,7 @@ pub struct Board<B: NetBackend> {
 
 impl<B: NetBackend> Board<B> {
     /// Boots a board on the other end of `bus`.
-    pub(super) fn boot(
+    pub(crate) fn boot(
         bus: &SimBus,
         options: &RigOptions,
         backend: B,
@@ -189,7 +189,7 @@ impl<B: NetBackend> Board<B> {
         let port = bus.board();
         let BoardOptions { mtu, withhold, queue_entries, spin, engine, .. } = options.board;
         let device = NetDevice::new(
-            &NetOptions { mac: HOST_MAC, mtu, withhold },
+            &NetOptions { mac: options.board.host_mac, mtu, withhold },
             NetMemory {
                 slots: [leak::<DeviceSlot>(queue_entries), leak(queue_entries)],
                 frame: leak(NetMemory::FRAME_BYTES),
@@ -287,7 +287,7 @@ fn describe(bus: &SimBus, options: &BoardOptions) -> BoardDescription {
     BoardDescription {
         name: Label::new("rig"),
         firmware: Label::new("test"),
-        mac: BOARD_MAC,
+        mac: options.mac,
         versions: options.versions,
         interrupts_unordered: options.interrupts_unordered,
         // One that only copies in board memory is the board's own business.

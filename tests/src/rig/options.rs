@@ -5,6 +5,8 @@ use host::session::{Layout, SessionConfig};
 use shared::link::{Heartbeat, Versions};
 use shared::virtq::QueueSize;
 
+use super::board::{BOARD_MAC, HOST_MAC};
+
 /// What a rig is like. Begin with [`RigOptions::instrument`] or
 /// [`RigOptions::counted`] and change what matters.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,10 @@ pub struct RigOptions {
 /// What a rig's board is like.
 #[derive(Clone, Copy, Debug)]
 pub struct BoardOptions {
+    /// Its own MAC address.
+    pub mac: [u8; 6],
+    /// The one that it gives the host's interface.
+    pub host_mac: [u8; 6],
     /// Its network device's MTU.
     pub mtu: u16,
     /// Feature bits that its network device does not offer.
@@ -80,6 +86,8 @@ impl RigOptions {
             session: SessionConfig::default(),
             host_spin: 4,
             board: BoardOptions {
+                mac: BOARD_MAC,
+                host_mac: HOST_MAC,
                 mtu: 9004,
                 withhold: 0,
                 queue_entries: 256,
