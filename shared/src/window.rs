@@ -89,7 +89,9 @@ pub trait Window: Sized {
     /// Copies payload from the window into private memory; any alignment.
     fn read(&self, offset: u64, into: &mut [u8]);
     /// Copies payload from private memory into the window; any alignment,
-    /// with the widest aligned stores that the bus takes.
+    /// with the widest aligned stores that the bus takes. What of it is not
+    /// whole 32-bit words is stored in bytes: across a bus that takes words
+    /// only, callers keep offset and length to multiples of four.
     fn write(&self, offset: u64, from: &[u8]);
     /// Orders this initiator's accesses; see [`Barrier`].
     fn barrier(&self, barrier: Barrier);

@@ -23,7 +23,7 @@ use std::os::fd::BorrowedFd;
 
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
-use shared::raw::RamWindow;
+use shared::raw::{RamWindow, StoreWidth};
 use shared::region::Rights;
 use shared::window::Window;
 
@@ -43,13 +43,15 @@ pub trait Bus {
     /// The length of BAR `index` in bytes, as the bus reports it; 0: none.
     fn bar_len(&self, index: u8) -> u64;
 
-    /// The memory of BAR `index`.
+    /// The memory of BAR `index`, to be stored to in words of at most `widest`:
+    /// until the board's control block says what its BARs take, in 32-bit words.
     ///
     /// # Errors
     /// [`BusError::NoBar`] where the board has none, or registers only.
-    fn bar(&self, index: u8) -> Result<Self::Window, BusError>;
+    fn bar(&self, index: u8, widest: StoreWidth) -> Result<Self::Window, BusError>;
 
-    /// Gives `len` bytes of zeroed, page-aligned host memory to the board. The
+    /// Gives `len` bytes of zeroed, page-aligned host memory to the board, or
+    /// what is left of the last page too where the bus's pages are larger. The
     /// IOVA is aligned to the length rounded up to a power of two. `rights`
     /// are the device's and go into the IOMMU: a board that reads its own
     /// event word back (R4) needs [`Rights::READ`] on that region too.

@@ -4,11 +4,12 @@ use shared::link::{
     AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkEvent, LinkLoss, Progress,
     Reason, Refusal, Versions,
 };
+use shared::raw::StoreWidth;
 use shared::region::Rights;
 use shared::window::Window;
 use shared::wire::net::DEVICE_ID;
 
-use super::choice::plan;
+use super::choice::{Room, plan, shared_len};
 use super::config::SessionConfig;
 use super::control::Beside;
 use super::error::SessionError;
@@ -107,10 +108,11 @@ impl<B: Bus> Session<B> {
         config: SessionConfig,
         epoch: Epoch,
     ) -> Result<Self, (SessionError, B)> {
-        let control = match config.check().and_then(|()| Ok(bus.bar(CONTROL_BAR)?)) {
-            Ok(control) => control,
-            Err(error) => return Err((error, bus)),
-        };
+        let control =
+            match config.check().and_then(|()| Ok(bus.bar(CONTROL_BAR, StoreWidth::Bits32)?)) {
+                Ok(control) => control,
+                Err(error) => return Err((error, bus)),
+            };
         let bars = std::array::from_fn(|bar| u8::try_from(bar).map_or(0, |bar| bus.bar_len(bar)));
         let options = HostOptions {
             session: epoch,
@@ -261,16 +263,18 @@ impl<B: Bus> Session<B> {
         if layout != Layout::BarOnly && board.outbound.is_none() {
             return Err(SessionError::NoReach { layout });
         }
-        let dma_engine = board.dma_engine;
+        let (dma_engine, widest) = (board.dma_engine, board.widest_store);
+        let reach = board.outbound;
         let region = self.best_region(layout)?;
         let offered = region.region.len;
         let lock = LockLimit::current().map_err(SessionError::LockUnknown)?;
-        let placement = plan(&self.config, offered, dma_engine, lock)?;
+        let placement =
+            plan(&self.config, &Room { board_memory: offered, dma_engine, lock, reach })?;
         let board = HostMemory {
             iova: region.base,
             window: self
                 .bus
-                .bar(region.region.bar)?
+                .bar(region.region.bar, widest)?
                 .part(region.region.offset, offered)
                 .ok_or(SessionError::NoBoardMemory { layout })?,
         };
@@ -302,8 +306,8 @@ impl<B: Bus> Session<B> {
         if len == 0 {
             return Ok(None);
         }
-        let page = crate::pool::page_size();
-        Ok(Some(self.bus.share(len.next_multiple_of(page), rights)?))
+        let reach = self.link.description().and_then(|board| board.outbound);
+        Ok(Some(self.bus.share(shared_len(len, reach.as_ref()), rights)?))
     }
 
     /// The largest region with the rights that the layout needs.

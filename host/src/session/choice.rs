@@ -1,5 +1,6 @@
 //! Which features a session takes, and what they make of its buffers.
 
+use shared::link::Outbound;
 use shared::virtq::QueueSize;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
 use shared::wire::net::{HEADER_BYTES, feature};
@@ -7,7 +8,7 @@ use shared::wire::net::{HEADER_BYTES, feature};
 use super::config::{LARGE_BUFFER, LEAST_LARGE_BUFFERS, MERGEABLE_BUFFER, SessionConfig};
 use super::error::SessionError;
 use super::placement::{Placement, Sizes};
-use crate::pool::LockLimit;
+use crate::pool::{LockLimit, page_size};
 
 /// Every feature that the host's code can use today.
 const USABLE: u64 = REQUIRED.bits()
@@ -84,16 +85,61 @@ pub(super) fn to_host_buffer(features: Features, mtu: u32) -> u32 {
     }
 }
 
+/// What there is to place things in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes of board memory.
+    pub(super) board_memory: u64,
+    /// Whether the board fetches by itself.
+    pub(super) dma_engine: bool,
+    /// What the process may lock.
+    pub(super) lock: LockLimit,
+    /// The board's windows into host memory; `None`: they are not the limit.
+    pub(super) reach: Option<Outbound>,
+}
+
+impl Room {
+    /// Whether the board's windows cover both areas of host memory.
+    fn is_within_reach(&self, placement: &Placement) -> bool {
+        let Some(reach) = self.reach else { return true };
+        let windows = |len: u64| match shared_len(len, Some(&reach)) {
+            0 => Some(0),
+            len => reach.windows_for(0, len),
+        };
+        let needed = windows(placement.host_writable)
+            .zip(windows(placement.host_readable))
+            .and_then(|(one, two)| one.checked_add(two));
+        needed.is_some_and(|needed| needed <= u64::from(reach.windows))
+    }
+}
+
+/// Bytes to share for an area of `len` bytes: whole pages, and windows begin
+/// where a window of the board can, so that each area has its own.
+pub(super) fn shared_len(len: u64, reach: Option<&Outbound>) -> u64 {
+    let granule = page_size().max(reach.map_or(1, |reach| reach.alignment));
+    len.checked_next_multiple_of(granule).unwrap_or(len)
+}
+
 /// Where everything lies, planned before any feature is negotiated: what the
-/// mask allows at most, made to fit `board_memory` bytes of board memory and
-/// the memory that the process may lock.
-pub(super) fn plan(
-    config: &SessionConfig,
-    board_memory: u64,
-    dma_engine: bool,
-    lock: LockLimit,
-) -> Result<Placement, SessionError> {
-    let allowed = Features::new(config.feature_mask & USABLE);
+/// mask allows at most, made to fit the room there is. Where the board's windows
+/// are too small for large frames to the board, these are given up.
+pub(super) fn plan(config: &SessionConfig, room: &Room) -> Result<Placement, SessionError> {
+    match plan_for(config, config.feature_mask, room) {
+        Err(SessionError::Reach { .. }) => {
+            plan_for(config, config.feature_mask & !LARGE_TO_BOARD, room)
+        }
+        planned => planned,
+    }
+}
+
+/// The feature bits that a session over `placement` can use.
+pub(super) fn carried(placement: &Placement) -> u64 {
+    if placement.to_board_stride < LARGE_BUFFER { !LARGE_TO_BOARD } else { u64::MAX }
+}
+
+fn plan_for(config: &SessionConfig, mask: u64, room: &Room) -> Result<Placement, SessionError> {
+    let Room { board_memory, dma_engine, lock, .. } = *room;
+    let allowed = Features::new(mask & USABLE);
     let large = allowed.bits() & LARGE_TO_BOARD != 0 && allowed.has(feature::CSUM);
     let to_board_buffer = if large { LARGE_BUFFER } else { plain_buffer(config.mtu) };
     let push_limit = if dma_engine { config.push_limit } else { to_board_buffer };
@@ -111,7 +157,8 @@ pub(super) fn plan(
         let placement = Placement::new(config.layout, &sizes);
         let locked = lock.check(placement.host_writable + placement.host_readable);
         let fits = placement.board <= board_memory;
-        if fits && locked.is_ok() {
+        let reached = room.is_within_reach(&placement);
+        if fits && locked.is_ok() && reached {
             return Ok(placement);
         }
         // The bigger of the two queues gives way: each turn halves one.
@@ -130,10 +177,13 @@ pub(super) fn plan(
                 continue;
             }
             let (layout, offered) = (config.layout, board_memory);
-            return Err(locked.map_or_else(SessionError::Lock, |()| SessionError::BoardMemory {
-                layout,
-                offered,
-            }));
+            locked.map_err(SessionError::Lock)?;
+            return Err(match room.reach {
+                Some(Outbound { windows, size, .. }) if !reached => {
+                    SessionError::Reach { windows, size }
+                }
+                _ => SessionError::BoardMemory { layout, offered },
+            });
         };
         *smaller = QueueSize::try_from(u32::from(smaller.get()) / 2)?;
     }
@@ -173,12 +223,16 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    fn room(board_memory: u64, dma_engine: bool, lock: LockLimit) -> Room {
+        Room { board_memory, dma_engine, lock, reach: None }
+    }
+
     #[test]
     fn queues_shrink_to_what_may_be_locked() {
         let config = SessionConfig::default();
-        let whole = plan(&config, 16 * MIB, true, LockLimit::Unlimited).unwrap();
+        let whole = plan(&config, &room(16 * MIB, true, LockLimit::Unlimited)).unwrap();
         let lock = LockLimit::Bytes { limit: 2 * MIB, used: 0 };
-        let small = plan(&config, 16 * MIB, true, lock).unwrap();
+        let small = plan(&config, &room(16 * MIB, true, lock)).unwrap();
         assert!(whole.host_writable + whole.host_readable > 2 * MIB);
         assert!(small.host_writable + small.host_readable <= 2 * MIB);
     }
@@ -187,11 +241,48 @@ mod tests {
     fn too_little_of_either_memory_is_said() {
         let config = SessionConfig::default();
         let lock = LockLimit::Bytes { limit: 64 << 10, used: 0 };
-        let error = plan(&config, 16 * MIB, true, lock).unwrap_err();
+        let error = plan(&config, &room(16 * MIB, true, lock)).unwrap_err();
         assert!(matches!(error, SessionError::Lock(_)), "{error}");
         let bar_only = SessionConfig { layout: Layout::BarOnly, ..config };
-        let error = plan(&bar_only, 64 << 10, true, LockLimit::Unlimited).unwrap_err();
+        let error = plan(&bar_only, &room(64 << 10, true, LockLimit::Unlimited)).unwrap_err();
         assert!(matches!(error, SessionError::BoardMemory { .. }), "{error}");
+    }
+
+    /// Four windows of 64 KiB: large frames to the board are given up before the
+    /// attach is; one window is too few for two areas.
+    #[test]
+    fn queues_shrink_to_what_the_board_reaches() {
+        let config = SessionConfig::default();
+        let reach = |windows, kib: u64| Outbound {
+            windows,
+            size: kib << 10,
+            alignment: 64 << 10,
+            address_bits: 40,
+        };
+        let with =
+            |reach| Room { reach: Some(reach), ..room(16 * MIB, true, LockLimit::Unlimited) };
+        let whole = plan(&config, &room(16 * MIB, true, LockLimit::Unlimited)).unwrap();
+        assert_eq!(plan(&config, &with(reach(8, 4 << 20))).unwrap(), whole);
+        assert_eq!(carried(&whole), u64::MAX);
+
+        let room = with(reach(4, 64));
+        let small = plan(&config, &room).unwrap();
+        assert!(room.is_within_reach(&small) && !room.is_within_reach(&whole));
+        assert!(small.to_board_size.get() >= 32 && small.to_host_size.get() >= 16);
+        let features =
+            choose(Features::new(USABLE), carried(&small), small.to_host_buffers.len, true);
+        assert!(!features.has(feature::HOST_TSO4) && features.has(feature::CSUM));
+
+        let error = plan(&config, &with(reach(1, 64))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the board's 1 windows of 65536 bytes into host memory are too few for its buffers; \
+             lower the MTU, or choose layout bar-only"
+        );
+        let jumbo = SessionConfig { mtu: 65_521, ..config };
+        assert!(matches!(plan(&jumbo, &room), Err(SessionError::Reach { windows: 4, .. })));
+        let bar_only = SessionConfig { layout: Layout::BarOnly, ..config };
+        assert!(plan(&bar_only, &with(reach(1, 64))).is_ok());
     }
 
     #[test]
@@ -223,7 +314,7 @@ mod tests {
             let config = SessionConfig { mtu, ..SessionConfig::default() };
             let least = (0..4096)
                 .map(|kib| LockLimit::Bytes { limit: kib << 10, used: 0 })
-                .find_map(|lock| plan(&config, 16 * MIB, true, lock).ok())
+                .find_map(|lock| plan(&config, &room(16 * MIB, true, lock)).ok())
                 .unwrap();
             assert!(least.to_host_buffers.len >= 2 * u64::from(plain_buffer(mtu)), "{mtu}");
         }
@@ -234,7 +325,8 @@ mod tests {
         let config = SessionConfig { layout: Layout::BarOnly, ..SessionConfig::default() };
         let limit = QueueSize::try_from(1 << 15).unwrap();
         for board_memory in [1, 2, 4, 16].map(|mib| mib * MIB) {
-            let placement = plan(&config, board_memory, false, LockLimit::Unlimited).unwrap();
+            let placement =
+                plan(&config, &room(board_memory, false, LockLimit::Unlimited)).unwrap();
             for stride in [1536, MERGEABLE_BUFFER, LARGE_BUFFER] {
                 let Some(size) = to_host_queue(&placement, limit, stride) else { continue };
                 let table = placement.to_host_rings.descriptors.len;

@@ -47,6 +47,13 @@ pub enum SessionError {
         /// Bytes that it offers.
         offered: u64,
     },
+    /// The board's windows into host memory do not cover the smallest buffers.
+    Reach {
+        /// How many it has.
+        windows: u32,
+        /// Bytes of each.
+        size: u64,
+    },
     /// The process may lock too little memory.
     Lock(LockLimitError),
     /// The limit could not be read.
@@ -119,6 +126,10 @@ impl fmt::Display for SessionError {
             Self::BoardMemory { layout, offered } => write!(
                 f,
                 "the board's {offered} bytes of memory are too few for layout {layout}; mask segmentation offloads out, lower the MTU, or give the board a larger BAR"
+            ),
+            Self::Reach { windows, size } => write!(
+                f,
+                "the board's {windows} windows of {size} bytes into host memory are too few for its buffers; lower the MTU, or choose layout bar-only"
             ),
             Self::Lock(error) => error.fmt(f),
             Self::LockUnknown(error) => {

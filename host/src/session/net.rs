@@ -8,7 +8,7 @@ use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
 use shared::wire::net::{NetConfig, STATUS_LINK_UP, feature};
 
 use super::attach::{Event, Session};
-use super::choice::{choose, plain_buffer, to_host_buffer, to_host_queue};
+use super::choice::{carried, choose, plain_buffer, to_host_buffer, to_host_queue};
 use super::error::SessionError;
 use super::memory::{RingAddresses, SessionMemory};
 use super::placement::{Area, Layout, Placement, RingSpots, Spot};
@@ -67,10 +67,12 @@ pub struct Areas {
 impl<B: Bus> Session<B> {
     /// Takes the network device's features that the mask and the memory allow.
     pub(super) fn choose_net_features(&mut self, device: u16) -> Result<(), SessionError> {
-        let room = self.memory.as_ref().map_or(0, |(placement, _)| placement.to_host_buffers.len);
+        let (placement, _) = self.memory.as_ref().ok_or(SessionError::NoNetworkDevice)?;
+        let (room, carried) = (placement.to_host_buffers.len, carried(placement));
         let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
-        let slow = self.memory.as_ref().is_some_and(|(placement, _)| placement.slow.is_some());
-        let accepted = choose(facts.offered, self.config.feature_mask, room, slow);
+        let slow = placement.slow.is_some();
+        let mask = self.config.feature_mask & carried;
+        let accepted = choose(facts.offered, mask, room, slow);
         self.net_device = Some(device);
         Ok(self.link.supply_features(accepted)?)
     }

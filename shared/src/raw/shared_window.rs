@@ -225,20 +225,28 @@ impl<O: Ordering, K: Clone> Window for SharedWindow<O, K> {
         let Some(mut at) = self.at(offset, from.len() as u64, 1) else {
             return;
         };
-        let head = at.align_offset(8).min(from.len());
-        let (head, rest) = from.split_at(head);
-        let (words, tail) = rest.as_chunks::<8>();
-        // SAFETY: as in `read`.
+        let align = match self.widest {
+            StoreWidth::Bits32 => 4,
+            StoreWidth::Bits64 => 8,
+        };
+        let (head, rest) = from.split_at(at.align_offset(align).min(from.len()));
+        // SAFETY: `at` starts inside the mapping and the parts add up to the
+        // length that `at()` checked. Behind the head `at` is aligned to the
+        // words that are stored, and it stays so.
         unsafe {
-            at = write_bytes(at, head);
-            for word in words {
-                match self.widest {
-                    StoreWidth::Bits64 => wide::store64(at, u64::from_le_bytes(*word)),
-                    StoreWidth::Bits32 => store_halves(at, u64::from_le_bytes(*word)),
+            at = write_words_and_bytes(at, head);
+            let rest = match self.widest {
+                StoreWidth::Bits32 => rest,
+                StoreWidth::Bits64 => {
+                    let (words, rest) = rest.as_chunks::<8>();
+                    for word in words {
+                        wide::store64(at, u64::from_le_bytes(*word));
+                        at = at.add(8);
+                    }
+                    rest
                 }
-                at = at.add(8);
-            }
-            write_bytes(at, tail);
+            };
+            write_words_and_bytes(at, rest);
         }
     }
 
@@ -273,6 +281,25 @@ unsafe fn read_bytes(mut at: *mut u8, into: &mut [u8]) -> *mut u8 {
         }
     }
     at
+}
+
+/// Copies bytes in, in 32-bit words from the first aligned one on.
+///
+/// # Safety
+/// `at` is mapped for `from.len()` bytes.
+unsafe fn write_words_and_bytes(mut at: *mut u8, from: &[u8]) -> *mut u8 {
+    let (head, rest) = from.split_at(at.align_offset(4).min(from.len()));
+    let (words, tail) = rest.as_chunks::<4>();
+    // SAFETY: the three parts add up to the length that the contract covers,
+    // and `at` is aligned to 4 where words start.
+    unsafe {
+        at = write_bytes(at, head);
+        for word in words {
+            store32(at, u32::from_le_bytes(*word));
+            at = at.add(4);
+        }
+        write_bytes(at, tail)
+    }
 }
 
 /// Copies single bytes in and returns the address behind them.

@@ -213,7 +213,7 @@ impl<B: NetBackend> Board<B> {
         let mut service = Service::new(
             support.port.control().expect("the BAR has control pages"),
             0,
-            describe(bus, &options.board),
+            describe(bus, options),
             support,
             Engine { kind: engine, finishes_each: options.board.non_coherent, last: None },
             [device.expect("the device's options do")],
@@ -274,7 +274,8 @@ impl<B: NetBackend> Board<B> {
 }
 
 /// What the control block says.
-fn describe(bus: &SimBus, options: &BoardOptions) -> BoardDescription {
+fn describe(bus: &SimBus, rig: &RigOptions) -> BoardDescription {
+    let options = &rig.board;
     let limits = bus.board().limits();
     let mut regions = BoardRegions::new();
     let pushed = regions.push(BoardRegion {
@@ -293,7 +294,7 @@ fn describe(bus: &SimBus, options: &BoardOptions) -> BoardDescription {
         // One that only copies in board memory is the board's own business.
         dma_engine: limits.dma && limits.windows > 0 && options.engine != EngineKind::Cpu,
         vectors: 4,
-        widest_store: StoreWidth::Bits64,
+        widest_store: if rig.sim.bar_32_bit { StoreWidth::Bits32 } else { StoreWidth::Bits64 },
         heartbeat: options.heartbeat,
         doorbell: bus.doorbells(),
         outbound: (limits.windows > 0).then(|| Outbound {

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use host::bus::sim::{SimDoorbell, SimHostPort, SimInterrupt, SimWindow};
 use host::bus::{Bus, BusError, HostMemory, Latch};
 use shared::link::DoorbellDescription;
+use shared::raw::StoreWidth;
 use shared::region::Rights;
 
 /// The host's face of a simulated bus.
@@ -49,8 +50,8 @@ impl Bus for RigBus {
         self.0.bar_len(index)
     }
 
-    fn bar(&self, index: u8) -> Result<SimWindow, BusError> {
-        self.0.bar(index)
+    fn bar(&self, index: u8, widest: StoreWidth) -> Result<SimWindow, BusError> {
+        self.0.bar(index, widest)
     }
 
     fn share(&mut self, len: u64, rights: Rights) -> Result<HostMemory<SimWindow>, BusError> {

@@ -122,6 +122,32 @@ impl RigOptions {
         self
     }
 
+    /// The same with a board that knows 32-bit words only: its BAR takes no
+    /// others, and its CPU makes two stores of a longer one.
+    #[must_use]
+    pub const fn narrow(mut self) -> Self {
+        self.sim.bar_32_bit = true;
+        self.sim.board_32_bit = true;
+        self
+    }
+
+    /// The same with a board that has few small windows into host memory; not
+    /// for [`Layout::BarOnly`], where it has none.
+    #[must_use]
+    pub const fn windows(mut self, windows: u16, window_len: u64) -> Self {
+        self.sim.outbound.windows = windows;
+        self.sim.outbound.window_len = window_len;
+        self.sim.outbound.alignment = window_len;
+        self
+    }
+
+    /// The same on a host with pages of this many bytes.
+    #[must_use]
+    pub const fn pages(mut self, bytes: u64) -> Self {
+        self.sim.page_size = bytes;
+        self
+    }
+
     /// The same without these feature bits: the host's mask leaves them out.
     #[must_use]
     pub const fn without(mut self, features: u64) -> Self {

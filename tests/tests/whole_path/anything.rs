@@ -43,6 +43,7 @@ fn options(seed: u64) -> RigOptions {
     options.session.push_limit = pick(random, &[64, 300, 2_048, 9_030, 70_000]);
     options.sim.bar_len = pick(random, &[1 << 20, 4 << 20, 32 << 20]);
     options.sim.bar_32_bit = random.below(3) == 0;
+    options.sim.board_32_bit = random.below(3) == 0;
     let board = &mut options.board;
     board.mtu = 65_521;
     board.withhold = some_of(random);

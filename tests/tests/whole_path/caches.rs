@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use board::device::net::Port;
+use board::device::net::{Echo, NetBackend, Port};
 use host::bus::sim::Profile;
 use host::session::Layout;
 use virtio_phys_tests::rig::frames::Sizes;
@@ -36,7 +36,10 @@ fn with_its_hooks_a_cache_that_is_not_coherent_loses_nothing() {
                     rig.assert_clean();
                     rig.next_session().unwrap();
                 }
-                let mut rig = Rig::new(options, Port::new(Streams::new(seed, SIZES), u64::MAX));
+                let mut rig = Rig::new(
+                    options,
+                    Port::new(Streams::new(seed, SIZES), Echo::verbatim().features()),
+                );
                 rig.attach().unwrap();
                 streams(&mut rig, 1_000, SIZES);
                 rig.detach().unwrap();

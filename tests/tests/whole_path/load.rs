@@ -146,6 +146,7 @@ fn finish<B: NetBackend + std::fmt::Debug>(rig: &mut Rig<B>) {
     assert_eq!(rig.port.arrived(), 0, "frames that nobody sent");
     rig.assert_nothing_polled();
     assert_eq!(rig.bill().iommu_faults, 0, "accesses to memory that is not the board's to use");
+    assert_eq!(rig.bill().width_faults, 0, "stores that the BAR does not take");
 }
 
 /// Asserts that the session carried `count` frames each way, and that neither

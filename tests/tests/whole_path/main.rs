@@ -2,6 +2,7 @@
 //! board service and device.
 
 mod anything;
+mod boards;
 mod caches;
 mod come_and_go;
 mod fuzz;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::EpollTimeout;
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
+use shared::raw::StoreWidth;
 use shared::region::Rights;
 use shared::window::Window;
 use shared::wire::control::{field, live};
@@ -164,9 +165,10 @@ impl Bus for IvshmemBus {
         }
     }
 
-    /// Connects if there is no connection. With BAR 0 a new attach begins: a
-    /// board that had gone may be back.
-    fn bar(&self, index: u8) -> Result<IvshmemWindow, BusError> {
+    /// Memory, which takes words of any width. Connects if there is no
+    /// connection. With BAR 0 a new attach begins: a board that had gone may be
+    /// back.
+    fn bar(&self, index: u8, _widest: StoreWidth) -> Result<IvshmemWindow, BusError> {
         if index != 0 {
             return Err(BusError::NoBar { index });
         }

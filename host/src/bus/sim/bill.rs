@@ -115,6 +115,8 @@ pub struct Bill {
     rows: [[Counts; 4]; 3],
     /// Accesses of the board that the IOMMU refused.
     pub iommu_faults: u64,
+    /// Stores that a BAR dropped because it takes 32-bit words only.
+    pub width_faults: u64,
 }
 
 impl Index<(Initiator, Plane)> for Bill {
@@ -138,6 +140,7 @@ impl AddAssign for Bill {
             }
         }
         self.iommu_faults += other.iommu_faults;
+        self.width_faults += other.width_faults;
     }
 }
 
@@ -152,6 +155,7 @@ impl Sub for Bill {
             }
         }
         self.iommu_faults = self.iommu_faults.saturating_sub(before.iommu_faults);
+        self.width_faults = self.width_faults.saturating_sub(before.width_faults);
         self
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
+use shared::raw::StoreWidth;
 
 use super::access::Initiator;
 use super::core::{Core, Engine, lock};
@@ -28,7 +29,15 @@ impl SimBoardPort {
 
     fn window_of_bar(&self, who: Initiator, offset: u64, len: u64) -> Result<SimWindow, BusError> {
         SimWindow::new(&self.core, who, Arc::clone(&self.core.bar), offset, len, None)
+            .map(|window| window.with_widest(self.widest(who)))
             .ok_or(BusError::OutsideBar { offset, len })
+    }
+
+    fn widest(&self, who: Initiator) -> StoreWidth {
+        match who {
+            Initiator::BoardCpu if self.core.options.board_32_bit => StoreWidth::Bits32,
+            _ => StoreWidth::Bits64,
+        }
     }
 
     /// The control pages at the start of BAR 0, as the board's CPU sees them.
@@ -67,8 +76,8 @@ impl SimBoardPort {
         self.window_of_bar(Initiator::BoardDma, offset, len)
     }
 
-    /// Opens an outbound window for the board's CPU onto host memory. It stays
-    /// open until the last clone or part of it goes.
+    /// Opens an outbound window for the board's CPU onto host memory, or as many
+    /// side by side as it takes. They stay open until the last clone or part goes.
     ///
     /// # Errors
     /// [`BusError::OutboundLimit`] where the board's limits forbid it,
@@ -79,13 +88,19 @@ impl SimBoardPort {
         if !iova.bits().is_multiple_of(limits.alignment.max(1)) {
             return Err(refused("its windows cannot start there"));
         }
-        if len > limits.window_len {
-            return Err(refused("its windows are shorter"));
-        }
-        let open = self.core.outbound_open.fetch_add(1, Ordering::Relaxed);
+        // Windows that do not fill their alignment leave gaps.
+        let step = limits.window_len - limits.window_len % limits.alignment.max(1);
+        let needed = match step {
+            _ if len <= limits.window_len => 1,
+            0 => u64::MAX,
+            _ => len.div_ceil(step),
+        };
+        let needed = u16::try_from(needed).ok().filter(|needed| *needed <= limits.windows);
+        let needed = needed.ok_or(refused("its windows are too few or too short"))?;
+        let open = self.core.outbound_open.fetch_add(needed, Ordering::Relaxed);
         // Counts down again if anything below fails.
-        let slot = Slot(Arc::clone(&self.core));
-        if open >= limits.windows {
+        let slot = Slot(Arc::clone(&self.core), needed);
+        if open.saturating_add(needed) > limits.windows {
             return Err(refused("all its windows are in use"));
         }
         self.host_memory(Initiator::BoardCpu, iova, len, Some(slot))
@@ -119,7 +134,9 @@ impl SimBoardPort {
         let Some((memory, offset)) = self.core.directory().find(iova, len) else {
             return Err(not_shared);
         };
-        SimWindow::new(&self.core, who, memory, offset, len, slot).ok_or(not_shared)
+        SimWindow::new(&self.core, who, memory, offset, len, slot)
+            .map(|window| window.with_widest(self.widest(who)))
+            .ok_or(not_shared)
     }
 
     /// BAR 0's length in bytes.

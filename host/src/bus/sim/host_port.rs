@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
+use shared::raw::StoreWidth;
 use shared::region::Rights;
 
 use super::access::{Initiator, Side};
@@ -22,7 +23,7 @@ pub const DOORBELL_BAR: u8 = 1;
 /// Bytes from one doorbell register to the next.
 pub const DOORBELL_STRIDE: u32 = 4;
 
-/// What shared memory is a multiple of on this bus, in bytes.
+/// What shared memory is a multiple of on every bus, in bytes.
 const PAGE: u64 = 4096;
 
 /// The host's face of a simulated bus.
@@ -50,12 +51,13 @@ impl Bus for SimHostPort {
         }
     }
 
-    fn bar(&self, index: u8) -> Result<SimWindow, BusError> {
+    fn bar(&self, index: u8, widest: StoreWidth) -> Result<SimWindow, BusError> {
         let bar = Arc::clone(&self.core.bar);
         let len = bar.len;
         (index == 0)
             .then(|| SimWindow::new(&self.core, Initiator::HostCpu, bar, 0, len, None))
             .flatten()
+            .map(|window| window.with_widest(widest))
             .ok_or(BusError::NoBar { index })
     }
 
@@ -65,8 +67,11 @@ impl Bus for SimHostPort {
         if len == 0 || !len.is_multiple_of(PAGE) {
             return Err(BusError::BadLength { len, page: PAGE });
         }
-        let mut directory = core.directory();
         let no_space = BusError::NoAddressSpace { len, address_bits: options.iova_bits };
+        let Some(len) = len.checked_next_multiple_of(options.page_size) else {
+            return Err(no_space);
+        };
+        let mut directory = core.directory();
         let limit = 1_u64.checked_shl(options.iova_bits.into()).unwrap_or(1 << 63);
         let Some(base) = directory.place(len, options.iova_base, limit) else {
             return Err(no_space);

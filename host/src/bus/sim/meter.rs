@@ -58,6 +58,7 @@ pub(super) struct Meter {
     rows: [[Row; 4]; 3],
     open: [OpenLine; 3],
     iommu_faults: AtomicU64,
+    width_faults: AtomicU64,
     /// The widest piece of an uncombined store into the board, in bytes.
     bar_piece: u64,
 }
@@ -89,6 +90,7 @@ impl Meter {
             rows: Default::default(),
             open: [const { OpenLine(AtomicU64::new(CLOSED)) }; 3],
             iommu_faults: AtomicU64::new(0),
+            width_faults: AtomicU64::new(0),
             bar_piece: if bar_32_bit { 4 } else { 8 },
         }
     }
@@ -188,9 +190,14 @@ impl Meter {
         add(&self.iommu_faults, 1);
     }
 
+    pub(super) fn width_fault(&self) {
+        add(&self.width_faults, 1);
+    }
+
     pub(super) fn bill(&self) -> Bill {
         let mut bill = Bill::default();
         bill.iommu_faults = self.iommu_faults.load(Relaxed);
+        bill.width_faults = self.width_faults.load(Relaxed);
         for who in Initiator::ALL {
             for plane in Plane::ALL {
                 let row = self.row(who, plane);

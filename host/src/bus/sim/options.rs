@@ -16,8 +16,11 @@ pub struct SimOptions {
     /// How many bytes at the start of the first shared region are billed as
     /// the link's.
     pub host_link_len: u64,
-    /// Whether BAR 0 takes only 32-bit stores; a wider word is two stores.
+    /// Whether BAR 0 takes only aligned 32-bit stores: it drops others and
+    /// counts them ([`Bill::width_faults`](super::Bill::width_faults)).
     pub bar_32_bit: bool,
+    /// Whether the board's CPU makes two stores of a 64-bit word.
+    pub board_32_bit: bool,
     /// Interrupt vectors, at most 64.
     pub vectors: u16,
     /// Doorbell registers in BAR 1, four bytes apart, at most 64.
@@ -28,6 +31,8 @@ pub struct SimOptions {
     pub iova_bits: u8,
     /// How much host memory may be shared at once, in bytes.
     pub host_limit: u64,
+    /// The host's page size in bytes: what it shares is whole pages.
+    pub page_size: u64,
     /// How the board reaches host memory.
     pub outbound: OutboundLimits,
 }
@@ -40,11 +45,13 @@ impl Default for SimOptions {
             bar_link_len: 16 << 10,
             host_link_len: 4 << 10,
             bar_32_bit: false,
+            board_32_bit: false,
             vectors: 8,
             doorbells: 8,
             iova_base: 1 << 32,
             iova_bits: 39,
             host_limit: 1 << 30,
+            page_size: 4096,
             outbound: OutboundLimits::default(),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use memmap2::MmapRaw;
-use shared::raw::RamWindow;
+use shared::raw::{RamWindow, StoreWidth};
 use shared::region::Rights;
 use shared::window::{Barrier, Window, Word, fits};
 
@@ -27,6 +27,7 @@ pub struct SimWindow {
     /// Offset of this window in the memory.
     start: u64,
     len: u64,
+    widest: StoreWidth,
     /// Payload goes through the board processor's cache.
     cached: bool,
     backing: Backing,
@@ -52,13 +53,13 @@ impl fmt::Debug for Backing {
     }
 }
 
-/// One of the board's outbound windows, closed when the last handle goes.
+/// So many of the board's outbound windows, closed when the last handle goes.
 #[derive(Debug)]
-pub(super) struct Slot(pub(super) Arc<Core>);
+pub(super) struct Slot(pub(super) Arc<Core>, pub(super) u16);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.outbound_open.fetch_sub(1, Ordering::Relaxed);
+        self.0.outbound_open.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 
@@ -81,7 +82,8 @@ impl SimWindow {
         };
         let core = Arc::clone(core);
         let slot = slot.map(Arc::new);
-        Some(Self { core, who, memory, start, len, cached: false, backing, slot })
+        let widest = StoreWidth::Bits64;
+        Some(Self { core, who, memory, start, len, widest, cached: false, backing, slot })
     }
 
     /// Who accesses through this window.
@@ -96,7 +98,13 @@ impl SimWindow {
     pub fn dma_view(&self) -> Option<Self> {
         let has_engine = self.core.options.outbound.dma && self.who != Initiator::HostCpu;
         let engine = Initiator::BoardDma;
-        has_engine.then(|| Self { who: engine, slot: None, cached: false, ..self.clone() })
+        let widest = StoreWidth::Bits64;
+        has_engine.then(|| Self { who: engine, widest, slot: None, cached: false, ..self.clone() })
+    }
+
+    /// The same memory for a processor or a bus that stores no wider words.
+    pub(super) fn with_widest(self, widest: StoreWidth) -> Self {
+        Self { widest, ..self }
     }
 
     /// The same memory with payload through the board processor's cache.
@@ -153,9 +161,14 @@ impl SimWindow {
         Target { who: self.who, memory: &self.memory, at }
     }
 
-    /// Whether a u64 crosses the bus as two 32-bit stores.
-    fn splits(&self) -> bool {
-        self.core.options.bar_32_bit && self.memory.home == Side::Board && self.is_remote()
+    /// Whether the BAR drops a store for its width, and counts it.
+    fn is_too_wide(&self, fits: bool) -> bool {
+        let narrow = self.core.options.bar_32_bit && self.memory.home == Side::Board;
+        let refused = narrow && self.is_remote() && !(fits && self.widest == StoreWidth::Bits32);
+        if refused {
+            self.core.meter.width_fault();
+        }
+        refused
     }
 
     fn store_word(&self, offset: u64, len: u64, value: u64) {
@@ -206,10 +219,10 @@ impl Window for SimWindow {
             return;
         }
         let value = value.to_u64();
-        if T::BYTES == 8 && self.splits() {
+        if T::BYTES == 8 && self.widest == StoreWidth::Bits32 {
             self.store_word(offset, 4, value & u64::from(u32::MAX));
             self.store_word(offset + 4, 4, value >> 32);
-        } else {
+        } else if T::BYTES != 8 || !self.is_too_wide(false) {
             self.store_word(offset, T::BYTES, value);
         }
     }
@@ -234,6 +247,10 @@ impl Window for SimWindow {
         let Some(at) = self.at(offset, from.len() as u64, 1) else {
             return;
         };
+        // What begins or ends within a word would be stored in bytes.
+        if self.is_too_wide(at.is_multiple_of(4) && from.len().is_multiple_of(4)) {
+            return;
+        }
         self.core.meter.payload_store(self.metered(at, from.len() as u64));
         match &self.backing {
             Backing::Instrument(machine) if self.cached => {

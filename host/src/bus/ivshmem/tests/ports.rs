@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
+use shared::raw::StoreWidth;
 use shared::region::Rights;
 use shared::window::Window;
 use shared::wire::control::{field, live};
@@ -36,7 +37,7 @@ fn each_sees_what_the_other_writes() {
     let _server = serve(&folder);
     let mut bus = IvshmemBus::connect(host_options(&folder)).unwrap();
     let board = board(&folder);
-    let bar = bus.bar(0).unwrap();
+    let bar = bus.bar(0, StoreWidth::Bits64).unwrap();
     assert_eq!((bus.bar_len(0), board.bar_len(), bar.len()), (2 << 20, 2 << 20, 2 << 20));
     board.memory(4096, 64).unwrap().store(8, 0x1122_3344_u32);
     assert_eq!(bar.load::<u32>(4104), 0x1122_3344);
@@ -117,7 +118,7 @@ fn what_is_not_there_is_refused() {
     let mut bus = IvshmemBus::new(options);
     assert_eq!(bus.bar_len(0), 0, "nothing is connected yet");
     assert!(matches!(bus.share(4096, Rights::READ), Err(BusError::Gone)));
-    bus.bar(0).unwrap();
+    bus.bar(0, StoreWidth::Bits64).unwrap();
     let good = board(&folder).doorbells();
     let wrong = [
         DoorbellDescription { bar: 0, ..good },
@@ -134,7 +135,7 @@ fn what_is_not_there_is_refused() {
     }
     assert!(matches!(bus.doorbell(&good, 3), Err(BusError::BadDoorbell { .. })));
     assert!(matches!(bus.interrupt(4), Err(BusError::NoVector { vector: 4, count: 4 })));
-    assert!(matches!(bus.bar(1), Err(BusError::NoBar { index: 1 })));
+    assert!(matches!(bus.bar(1, StoreWidth::Bits64), Err(BusError::NoBar { index: 1 })));
     for len in [0, 1, 4095, 4097] {
         assert!(matches!(bus.share(len, Rights::READ), Err(BusError::BadLength { .. })));
     }
@@ -171,7 +172,7 @@ fn a_board_that_goes_is_gone_until_the_next_attach() {
     for _ in 0..3 {
         let board = board(&folder);
         board.memory(0, 64).unwrap().store(0, 7_u32);
-        let bar = bus.bar(0).unwrap();
+        let bar = bus.bar(0, StoreWidth::Bits64).unwrap();
         let part = bar.part(0, 64).unwrap();
         let shared = bus.share(4096, Rights::READ_WRITE).unwrap();
         let described = board.doorbells();
@@ -195,7 +196,7 @@ fn a_board_that_goes_is_gone_until_the_next_attach() {
         assert_eq!(shared.window.load::<u32>(0), 5);
         assert!(matches!(bus.reset(), Err(BusError::Gone)));
         bus.unshare_all();
-        let again = bus.bar(0).unwrap();
+        let again = bus.bar(0, StoreWidth::Bits64).unwrap();
         assert_eq!(again.load::<u32>(0), 7, "what was stored after the end went nowhere");
         assert_eq!(part.load::<u32>(0), u32::MAX, "the old attach stays over");
     }
@@ -207,7 +208,7 @@ fn a_server_that_goes_takes_the_board_with_it_and_another_is_found() {
     let server = serve(&folder);
     let mut bus = IvshmemBus::connect(host_options(&folder)).unwrap();
     let first = board(&folder);
-    let bar = bus.bar(0).unwrap();
+    let bar = bus.bar(0, StoreWidth::Bits64).unwrap();
     let _bell = bus.doorbell(&first.doorbells(), 0).unwrap();
     let latch = bus.interrupt(0).unwrap();
     let _ = latch.drain();
@@ -217,14 +218,17 @@ fn a_server_that_goes_takes_the_board_with_it_and_another_is_found() {
     assert_eq!(bar.load::<u32>(0), u32::MAX);
     assert!(is_quiet(latch.fd().unwrap()), "it does not say so for ever");
     assert!(matches!(bus.reset(), Err(BusError::Gone)));
-    assert!(matches!(bus.bar(0), Err(BusError::Ivshmem(IvshmemError::Connect { .. }))));
+    assert!(matches!(
+        bus.bar(0, StoreWidth::Bits64),
+        Err(BusError::Ivshmem(IvshmemError::Connect { .. }))
+    ));
     assert!(matches!(bus.share(4096, Rights::READ), Err(BusError::Gone)));
     wait(first.fd());
     let _ = first.take_doorbells();
     assert!(!first.is_connected() && is_quiet(first.fd()));
 
     let _server = serve(&folder);
-    let bar = bus.bar(0).unwrap();
+    let bar = bus.bar(0, StoreWidth::Bits64).unwrap();
     assert_eq!(bar.load::<u32>(0), 0, "another memory");
     let second = board(&folder);
     second.memory(0, 8).unwrap().store(0, 3_u32);

@@ -20,7 +20,7 @@ fn script(rig: &Rig) {
     rig.host_bar.read(60, &mut [0; 8]);
     set(&rig.host_ram, 0, 1);
     // Host, link plane.
-    let control = rig.host.bar(0).unwrap();
+    let control = rig.host.bar(0, StoreWidth::Bits64).unwrap();
     control.load::<u32>(0);
     control.store(0x3000, 1_u64);
     control.store(0x3FFC, 1_u32);

@@ -82,8 +82,8 @@ fn two_threads_wake_each_other_and_lose_nothing() {
     let bill = rig.bus.bill();
     let host = bill[(Initiator::HostCpu, Plane::Data)];
     let board = bill[(Initiator::BoardCpu, Plane::Data)];
-    assert_eq!(host.local.payload_loads, MESSAGES.into());
-    assert_eq!(board.remote.payload_stores, MESSAGES.into());
+    assert_eq!(host.local.payload_loads, u64::from(MESSAGES));
+    assert_eq!(board.remote.payload_stores, u64::from(MESSAGES));
     assert_eq!((host.bus_reads(), board.bus_reads()), (0, 0));
 }
 

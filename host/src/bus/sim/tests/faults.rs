@@ -203,7 +203,7 @@ fn hooks_see_who_what_where_and_when() {
     rig.bus.set_faults(Some(Box::new(hook))).unwrap();
     rig.bus.tick(1234);
     rig.dma_ram.write(8, &[1, 2, 3]);
-    rig.host.bar(0).unwrap().load::<u32>(16);
+    rig.host.bar(0, StoreWidth::Bits64).unwrap().load::<u32>(16);
     rig.board.raise(0);
     let expected = Access {
         initiator: Initiator::BoardDma,

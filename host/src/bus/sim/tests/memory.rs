@@ -30,8 +30,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs the steps through `window` and on a plain array.
-fn check(bus: &SimBus, window: &SimWindow, steps: &[Step]) -> Result<Vec<u8>, TestCaseError> {
+/// Runs the steps through `window` and on a plain array; payload in whole
+/// words where the bus takes nothing else.
+fn check(
+    bus: &SimBus,
+    window: &SimWindow,
+    words: bool,
+    steps: &[Step],
+) -> Result<Vec<u8>, TestCaseError> {
     let mut plain = vec![0; SPACE as usize];
     for step in steps {
         match step {
@@ -44,6 +50,8 @@ fn check(bus: &SimBus, window: &SimWindow, steps: &[Step]) -> Result<Vec<u8>, Te
                 plain[*at as usize..][..8].copy_from_slice(&value.to_le_bytes());
             }
             Step::Write(at, bytes) => {
+                let at = &if words { at & !3 } else { *at };
+                let bytes = &bytes[..if words { bytes.len() & !3 } else { bytes.len() }];
                 window.write(*at, bytes);
                 plain[*at as usize..][..bytes.len()].copy_from_slice(bytes);
             }
@@ -91,7 +99,7 @@ proptest! {
             (&rig.dma_bar, &rig.board_bar),
             (&rig.dma_ram, &rig.host_ram),
         ][pair];
-        let plain = check(&rig.bus, by, &steps)?;
+        let plain = check(&rig.bus, by, narrow, &steps)?;
         rig.bus.settle();
         let mut found = vec![0; plain.len()];
         other.read(0, &mut found);
@@ -224,4 +232,44 @@ fn what_does_not_fit_is_not_there() {
         assert!(window.part(u64::MAX - 7, 16).is_none());
         assert_eq!(rig.board_bar.load::<u32>(64), 0);
     }
+}
+
+/// A BAR that takes 32-bit words drops what is wider, narrower or unaligned,
+/// and says so.
+#[test]
+fn a_narrow_bar_drops_what_it_does_not_take() {
+    for options in [SimOptions::counted(), SimOptions::instrument(3, Profile::Eager)] {
+        let rig = rig(SimOptions { bar_32_bit: true, ..options });
+        let wide = rig.host.bar(0, StoreWidth::Bits64).unwrap().part(DATA, 1 << 15).unwrap();
+        let faults = || rig.bus.bill().width_faults;
+        wide.store(0, 1_u32);
+        rig.host_bar.store(8, 1_u64);
+        rig.host_bar.write(64, &[1; 64]);
+        assert_eq!(faults(), 0);
+        wide.store(16, 1_u64);
+        wide.write(128, &[1; 64]);
+        rig.host_bar.write(193, &[1; 4]);
+        rig.host_bar.write(192, &[1; 5]);
+        assert_eq!(faults(), 4);
+        rig.bus.settle();
+        let at = |offset| rig.board_bar.load::<u64>(offset);
+        assert_eq!([0, 8, 64].map(at), [1, 1, 0x0101_0101_0101_0101]);
+        assert_eq!([16, 128, 192].map(at), [0; 3]);
+        // The board's own memory takes what it is given.
+        rig.board_bar.write(193, &[1; 4]);
+        assert_eq!(faults(), 4);
+    }
+}
+
+/// A board's CPU that makes two stores of a 64-bit word, everywhere.
+#[test]
+fn a_wide_word_falls_apart_on_a_32_bit_board() {
+    let rig = rig(SimOptions { board_32_bit: true, ..SimOptions::counted() });
+    rig.board_bar.store(0, 1_u64);
+    rig.board_ram.store(0, 1_u64);
+    rig.dma_ram.store(8, 1_u64);
+    let bill = rig.bus.bill();
+    assert_eq!(bill[(Initiator::BoardCpu, Plane::Data)].control_stores(), 4);
+    assert_eq!(bill[(Initiator::BoardDma, Plane::Data)].control_stores(), 1);
+    assert_eq!((rig.host_bar.load::<u64>(0), rig.host_ram.load::<u64>(0)), (1, 1));
 }

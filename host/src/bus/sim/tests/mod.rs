@@ -12,6 +12,7 @@ mod presence;
 mod rings;
 mod speed;
 
+use shared::raw::StoreWidth;
 use shared::region::Rights;
 use shared::window::{Barrier, Window};
 
@@ -46,9 +47,10 @@ fn rig(options: SimOptions) -> Rig {
     let (mut host, board) = (bus.host(), bus.board());
     let shared = host.share(1 << 16, Rights::READ_WRITE).unwrap();
     let half = 1 << 15;
+    let widest = if options.bar_32_bit { StoreWidth::Bits32 } else { StoreWidth::Bits64 };
     let ram = shared.iova;
     Rig {
-        host_bar: host.bar(0).unwrap().part(DATA, half).unwrap(),
+        host_bar: host.bar(0, widest).unwrap().part(DATA, half).unwrap(),
         host_ram: shared.window.part(DATA, half).unwrap(),
         board_bar: board.memory(DATA, half).unwrap(),
         board_ram: board.outbound(ram, 1 << 16).unwrap().part(DATA, half).unwrap(),

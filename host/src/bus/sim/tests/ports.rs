@@ -123,7 +123,7 @@ fn the_boards_reach_is_limited_as_it_says() {
             let error = board.outbound(at, len).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         };
-        refused(near, 0x3000, "shorter");
+        refused(near, 0x5000, "too short");
         refused(add(near, 0x1000), 0x1000, "cannot start there");
         refused(BusAddress::new(1 << 33), 0x1000, "address bits");
         refused(BusAddress::board(0), 0x1000, "address bits");
@@ -139,7 +139,13 @@ fn the_boards_reach_is_limited_as_it_says() {
         drop(clone);
         assert!(two.dma_view().is_none());
         board.outbound(add(near, 0x2000), 0x2000).unwrap();
+        refused(near, 0x4000, "in use");
         drop(two);
+        // A longer one is two side by side.
+        let long = board.outbound(near, 0x4000).unwrap();
+        refused(near, 0x1000, "in use");
+        drop(long);
+        board.outbound(near, 0x1000).unwrap();
         assert!(board.dma(near, 0x1000).unwrap_err().to_string().contains("no DMA engine"));
         assert!(matches!(board.memory(bus.host().bar_len(0), 8), Err(BusError::OutsideBar { .. })));
         assert!(board.control().is_ok());
@@ -147,7 +153,7 @@ fn the_boards_reach_is_limited_as_it_says() {
     let bus = SimBus::new(SimOptions { outbound: OutboundLimits::none(), ..SimOptions::default() });
     let bus = bus.unwrap();
     let near = bus.host().share(0x1000, Rights::READ_WRITE).unwrap().iova;
-    assert!(bus.board().outbound(near, 0x1000).unwrap_err().to_string().contains("in use"));
+    assert!(bus.board().outbound(near, 0x1000).unwrap_err().to_string().contains("too few"));
 }
 
 #[test]
@@ -173,9 +179,14 @@ fn bars_doorbells_and_vectors_that_are_not_there_are_refused() {
     for bus in both(SimOptions { doorbells: 4, vectors: 2, ..SimOptions::default() }) {
         let host = bus.host();
         assert_eq!([0, 1, 2, 255].map(|bar| host.bar_len(bar)), [16 << 20, 4096, 0, 0]);
-        assert!(host.bar(0).is_ok());
+        assert!(host.bar(0, StoreWidth::Bits64).is_ok());
         for bar in [1, 2, 255] {
-            assert!(host.bar(bar).unwrap_err().to_string().contains("no memory at BAR"));
+            assert!(
+                host.bar(bar, StoreWidth::Bits64)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("no memory at BAR")
+            );
         }
         let described = bus.doorbells();
         assert!((0..4).all(|index| host.doorbell(&described, index).is_ok()));
@@ -234,7 +245,7 @@ fn a_reset_board_loses_what_was_under_way_and_is_silent_until_it_is_back() {
         assert_eq!(memory.window.load::<u32>(0), 0);
         assert!(!host.interrupt(1).unwrap().drain());
         // It still answers, and once it has taken notice it also speaks.
-        assert_eq!(host.bar(0).unwrap().load::<u32>(0), 0);
+        assert_eq!(host.bar(0, StoreWidth::Bits64).unwrap().load::<u32>(0), 0);
         assert!(board.take_reset() && !board.take_reset());
         window.store(0, 1_u32);
         board.raise(1);
@@ -282,4 +293,20 @@ fn the_kernel_may_copy_into_the_hosts_own_memory_only() {
     let rig = instrument(1, Profile::Eager);
     assert!(rig.host_ram.kernel_range(0, 1).is_none());
     assert!(rig.host.interrupt(0).unwrap().fd().is_none() && rig.board.doorbell_fd().is_none());
+}
+
+#[test]
+fn what_is_shared_is_whole_pages() {
+    for page_size in [4 << 10, 16 << 10, 64 << 10] {
+        for bus in both(SimOptions { page_size, ..SimOptions::default() }) {
+            let mut host = bus.host();
+            for len in [0x1000, 0x9000, 0x2_1000] {
+                let memory = host.share(len, Rights::READ_WRITE).unwrap();
+                let got = memory.window.len();
+                assert_eq!(got, len.next_multiple_of(page_size));
+                assert!(memory.iova.bits().is_multiple_of(got.next_power_of_two()));
+            }
+            assert!(host.share(u64::MAX << 12, Rights::READ).is_err());
+        }
+    }
 }
