@@ -11,6 +11,10 @@ use crate::bridge::BufferArea;
 /// Descriptors of such a queue, at most.
 pub const SLOW_ENTRIES: u32 = 8;
 
+/// Segments of a message that go into an indirect table: what the board reads
+/// of it and what it writes, with room to cut either.
+pub const SLOW_TABLE_ENTRIES: u16 = 4;
+
 /// Bytes of each of its buffers.
 pub const SLOW_BUFFER: u32 = 256;
 

@@ -119,6 +119,7 @@ fn queues(event_idx: bool, without: Without) -> (Driver, Device) {
         size,
         in_order: false,
         event_idx,
+        indirect: false,
         sleep_flush: SleepFlush::LookFlushes,
         publish_flush: false,
     };

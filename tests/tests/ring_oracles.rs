@@ -1,6 +1,7 @@
 //! The rings against other people's: this device side driven by
 //! `virtio-drivers`, this driver side served by `virtio-queue`. Neither knows
-//! in-order; event index on and off; byte for byte, over the indices' wrap.
+//! in-order; event index and indirect tables on and off; byte for byte, over the
+//! indices' wrap.
 
 #[path = "../src/raw/oracle_memory.rs"]
 mod raw;

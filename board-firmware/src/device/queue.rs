@@ -5,10 +5,10 @@ use shared::fault::PeerFault;
 use shared::msg::status::QueueSetup;
 use shared::region::{RegionTable, Rights};
 use shared::virtq::{
-    CompleteError, DeviceQueue, DeviceSlot, Parts, RingOptions, SleepFlush, UsedEntry,
+    Chain, CompleteError, DeviceQueue, DeviceSlot, Parts, RingOptions, SleepFlush, UsedEntry,
 };
 use shared::window::Window;
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC};
 
 use super::pacing::Pacing;
 use super::transfer::Mover;
@@ -70,6 +70,20 @@ impl<'b, W: Window> Queue<'b, W> {
         let ran = self.runs();
         self.stopped.get_or_insert(stop);
         ran
+    }
+
+    /// Pops the next buffer; its indirect table, if it has one, is looked up
+    /// as its payload will be.
+    pub(crate) fn pop<S, E>(
+        &mut self,
+        chain: &mut Chain,
+        mover: &mut Mover<'_, S, E>,
+    ) -> Result<Option<u16>, PeerFault>
+    where
+        S: BoardSupport<Window = W>,
+        E: DmaEngine<W>,
+    {
+        self.ring.pop_with_tables(chain, |address, len| mover.table(address, len))
     }
 
     /// Completes a buffer.
@@ -260,6 +274,7 @@ fn ring<'b, W: Window>(
             size: setup.size,
             in_order: features.has(IN_ORDER),
             event_idx: features.has(EVENT_IDX),
+            indirect: features.has(INDIRECT_DESC),
             sleep_flush: if split { SleepFlush::ReadBack } else { SleepFlush::LookFlushes },
             // A host's doorbell is a posted write behind its ring writes.
             publish_flush: false,

@@ -2,7 +2,7 @@
 
 use shared::address::BusAddress;
 use shared::fault::PeerFault;
-use shared::region::{RegionTable, Rights};
+use shared::region::{Located, RegionTable, Rights};
 use shared::virtq::{Chain, Segment};
 
 use crate::dma::{DmaEngine, DmaError};
@@ -49,6 +49,17 @@ impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
         regions: &'a RegionTable<S::Window>,
     ) -> Self {
         Self { support, dma, regions, fetches: 0, posts: 0, unfinished: false }
+    }
+
+    /// Where the indirect table at `address` lies, fit to be read.
+    pub(crate) fn table(
+        &mut self,
+        address: BusAddress,
+        len: u32,
+    ) -> Result<Located<'a, S::Window>, PeerFault> {
+        let table = self.regions.resolve(address, len, Rights::READ)?;
+        self.support.invalidate(table.window, table.offset, table.len);
+        Ok(table)
     }
 
     /// Gathers bytes of a chain's device-readable part, from `skip` on, into

@@ -6,10 +6,11 @@ use shared::msg::device::DeviceModel;
 use shared::msg::status::QueueSetup;
 use shared::region::RegionTable;
 use shared::virtq::{
-    DeviceSlot, DriverQueue, DriverSlot, Parts, QueueSize, RingOptions, Segment, SleepFlush,
+    DeviceSlot, DriverQueue, DriverSlot, IndirectTables, Parts, QueueSize, RingOptions, Segment,
+    SleepFlush,
 };
 use shared::window::Window;
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC};
 use shared::wire::net::{HEADER_LEN, NetHeader, feature};
 use shared::wire::net_control::{COMMAND_MAX, Command};
 
@@ -60,6 +61,9 @@ impl Default for RigOptions {
 
 /// Bytes kept for each buffer towards the board.
 const SEND_STRIDE: u64 = 70_000;
+
+/// Descriptors of each indirect table.
+const TABLE_ENTRIES: u16 = 12;
 
 /// Offsets in the memories.
 const RINGS: u64 = 0;
@@ -150,6 +154,11 @@ impl<B: NetBackend, E: DmaEngine<Memory>> NetRig<B, E> {
             _ => self.control = driver,
         }
         self.device.activate_queue(&setup, &self.regions).unwrap();
+    }
+
+    /// How a queue was set up.
+    pub(crate) const fn setup(&self, queue: u16) -> QueueSetup {
+        self.setups[queue as usize]
     }
 
     pub(crate) fn run_at(&mut self, now: u64) -> Ran {
@@ -333,6 +342,7 @@ pub(crate) fn queue(
     let at = if number == CONTROLQ { CONTROL } else { RINGS + u64::from(number) * 0x8_0000 };
     // A used ring at 4 modulo 8, as our drivers place it.
     let (descriptors_at, avail_at, used_at) = (at, at + 0x1_0000, at + 0x2_0004);
+    let tables_at = at + 0x3_0000;
     let used_base = match options.layout {
         Layout::Split => (&memories.written, Memories::WRITTEN),
         Layout::BarOnly => (&memories.board, Memories::board_base()),
@@ -353,12 +363,24 @@ pub(crate) fn queue(
             size,
             in_order: features.has(IN_ORDER),
             event_idx: features.has(EVENT_IDX),
+            indirect: features.has(INDIRECT_DESC),
             sleep_flush: SleepFlush::ReadBack,
             publish_flush: false,
         },
     )
     .unwrap();
     let board = |at| Memories::board_base().checked_add(at).unwrap();
+    // Used if INDIRECT_DESC is among the features; shorter than the longest chain.
+    let tables = IndirectTables {
+        window: window(
+            &memories.board,
+            tables_at,
+            IndirectTables::<Memory>::bytes(size, TABLE_ENTRIES),
+        ),
+        base: board(tables_at),
+        entries: TABLE_ENTRIES,
+    };
+    let driver = driver.with_tables(tables).unwrap();
     let setup = QueueSetup {
         queue: number,
         size,

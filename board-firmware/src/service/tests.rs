@@ -139,6 +139,7 @@ fn rings(wires: &Wires, base: BusAddress, number: u16, ring: u64) -> (Driver, Qu
         size,
         in_order: ring & IN_ORDER != 0,
         event_idx: ring & EVENT_IDX != 0,
+        indirect: false,
         sleep_flush: SleepFlush::ReadBack,
         publish_flush: false,
     };

@@ -72,6 +72,7 @@ impl Rig {
             size,
             in_order,
             event_idx: true,
+            indirect: false,
             sleep_flush: SleepFlush::LookFlushes,
             publish_flush: false,
         };

@@ -2,7 +2,7 @@
 
 use shared::link::Outbound;
 use shared::virtq::QueueSize;
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, REQUIRED};
 use shared::wire::net::{HEADER_BYTES, feature};
 
 use super::config::{LARGE_BUFFER, LEAST_LARGE_BUFFERS, MERGEABLE_BUFFER, SessionConfig};
@@ -12,6 +12,7 @@ use crate::pool::{LockLimit, page_size};
 
 /// Every feature that the host's code can use today.
 const USABLE: u64 = REQUIRED.bits()
+    | INDIRECT_DESC
     | EVENT_IDX
     | IN_ORDER
     | feature::CSUM

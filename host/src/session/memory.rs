@@ -2,7 +2,7 @@
 //! [`Placement`](super::Placement) placed.
 
 use shared::address::BusAddress;
-use shared::virtq::{DriverQueue, DriverSlot, Parts, RingOptions};
+use shared::virtq::{DriverQueue, DriverSlot, IndirectTables, Parts, RingOptions};
 use shared::window::Window;
 
 use super::error::SessionError;
@@ -51,6 +51,16 @@ impl<W: Window> SessionMemory<W> {
     pub(super) fn buffers(&self, spot: Spot, stride: u32) -> Result<BufferArea<W>, SessionError> {
         let (window, base) = self.place(spot)?;
         Ok(BufferArea::new(window, base, stride))
+    }
+
+    /// The indirect tables in `spot`, of `entries` descriptors each.
+    pub(super) fn tables(
+        &self,
+        spot: Spot,
+        entries: u16,
+    ) -> Result<IndirectTables<W>, SessionError> {
+        let (window, base) = self.place(spot)?;
+        Ok(IndirectTables { window, base, entries })
     }
 
     /// Brings the rings in `spots` to their first state.

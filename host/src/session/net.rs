@@ -4,7 +4,7 @@
 use shared::link::{AcceptedRegion, BoardDescription, DoorbellDescription, QueuePlacement};
 use shared::virtq::{QueueSize, RingOptions};
 use shared::window::Window;
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER};
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC};
 use shared::wire::net::{NetConfig, STATUS_LINK_UP, feature};
 
 use super::attach::{Event, Session};
@@ -103,6 +103,7 @@ impl<B: Bus> Session<B> {
             size,
             in_order: features.has(IN_ORDER),
             event_idx: features.has(EVENT_IDX),
+            indirect: features.has(INDIRECT_DESC),
             sleep_flush: placement.layout.sleep_flush(),
             publish_flush: board.interrupts_unordered,
         };

@@ -6,9 +6,9 @@
 use std::fmt;
 
 use shared::region::REGION_GRANULE;
-use shared::virtq::{QueueSize, SleepFlush};
+use shared::virtq::{IndirectTables, QueueSize, SleepFlush};
 
-use crate::slow_queue::{SLOW_BUFFER, SLOW_ENTRIES, slow_queue_size};
+use crate::slow_queue::{SLOW_BUFFER, SLOW_ENTRIES, SLOW_TABLE_ENTRIES, slow_queue_size};
 
 /// Which side holds what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +90,8 @@ pub const SLOW_QUEUES: usize = 5;
 pub struct SlowSpots {
     /// Its three parts.
     pub rings: RingSpots,
+    /// Its indirect tables, of [`SLOW_TABLE_ENTRIES`] descriptors each.
+    pub tables: Spot,
     /// Buffers that the board reads.
     pub readable: Spot,
     /// Buffers that the board writes.
@@ -192,8 +194,11 @@ impl Cursor {
             Layout::AllHost => (Area::HostReadable, Area::HostWritable),
         };
         let bytes = u64::from(SLOW_ENTRIES) * u64::from(SLOW_BUFFER);
+        let rings = self.rings(layout, slow_queue_size());
+        let tables = IndirectTables::<()>::bytes(slow_queue_size(), SLOW_TABLE_ENTRIES);
         SlowSpots {
-            rings: self.rings(layout, slow_queue_size()),
+            rings,
+            tables: self.take(rings.descriptors.area, tables, LINE),
             readable: self.take(readable, bytes, LINE),
             writable: self.take(writable, bytes, LINE),
         }
@@ -264,7 +269,7 @@ mod tests {
         all.extend(placement.push_buffers);
         for slow in placement.slow.iter().flatten() {
             all.extend(rings(&slow.rings));
-            all.extend([slow.readable, slow.writable]);
+            all.extend([slow.tables, slow.readable, slow.writable]);
         }
         all
     }

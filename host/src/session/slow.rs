@@ -3,16 +3,19 @@
 
 use shared::link::{BoardDescription, QueuePlacement};
 use shared::virtq::{QueueSize, RingOptions};
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, REQUIRED};
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, REQUIRED};
 
 use super::attach::{Event, Session};
 use super::error::SessionError;
 use super::placement::{SLOW_QUEUES, SlowSpots};
 use crate::bus::Bus;
-use crate::slow_queue::{SLOW_BUFFER, SlowQueue, slow_queue_size};
+use crate::slow_queue::{SLOW_BUFFER, SLOW_TABLE_ENTRIES, SlowQueue, slow_queue_size};
 
 /// virtio-console's device id (VirtIO 1.3 §5.3.1).
 pub(super) const CONSOLE_ID: u32 = 3;
+
+/// What the slow queues' rings can do.
+const RING: u64 = EVENT_IDX | IN_ORDER | INDIRECT_DESC;
 
 /// Consoles that a session takes.
 const CONSOLES: usize = (SLOW_QUEUES - 1) / 2;
@@ -83,7 +86,7 @@ impl<B: Bus> Session<B> {
     pub(super) fn choose_console_features(&mut self, device: u16) -> Result<(), SessionError> {
         let facts = self.link.facts().ok_or(SessionError::NoNetworkDevice)?;
         let usable = facts.offered.bits() & self.config.feature_mask;
-        let accepted = Features::new(usable & (REQUIRED.bits() | EVENT_IDX | IN_ORDER));
+        let accepted = Features::new(usable & (REQUIRED.bits() | RING));
         let planned = self.memory.as_ref().is_some_and(|(placement, _)| placement.slow.is_some());
         let place = self.slow.consoles.iter_mut().find(|place| place.is_none());
         match place.filter(|_| planned) {
@@ -122,7 +125,7 @@ impl<B: Bus> Session<B> {
         let board = self.link.description().ok_or(SessionError::NoNetworkDevice)?;
         let largest = facts.queue_sizes.get(usize::from(queue)).copied().unwrap_or(0);
         let too_small = SessionError::Queues { queue, size: largest };
-        let Some(SlowSpots { rings, readable, writable }) =
+        let Some(SlowSpots { rings, tables, readable, writable }) =
             placement.slow.and_then(|slow| slow.get(place).copied())
         else {
             return Err(too_small);
@@ -133,10 +136,12 @@ impl<B: Bus> Session<B> {
             size,
             in_order: facts.accepted.has(IN_ORDER),
             event_idx: facts.accepted.has(EVENT_IDX),
+            indirect: facts.accepted.has(INDIRECT_DESC),
             sleep_flush: placement.layout.sleep_flush(),
             publish_flush: board.interrupts_unordered,
         };
         let (ring, at) = memory.queue(&rings, options)?;
+        let ring = ring.with_tables(memory.tables(tables, SLOW_TABLE_ENTRIES)?)?;
         let (doorbell, vector) = ways(board);
         let slow = SlowQueue {
             queue: ring,

@@ -28,7 +28,7 @@ use core::fmt;
 
 pub use chain::{Chain, MAX_CHAIN};
 pub use device::{CompleteError, DeviceQueue, DeviceSlot, UsedEntry};
-pub use driver::{AddError, Completion, DriverQueue, DriverSlot};
+pub use driver::{AddError, Completion, DriverQueue, DriverSlot, IndirectTables};
 pub use layout::QueueSize;
 
 use crate::address::BusAddress;
@@ -70,6 +70,10 @@ pub struct RingOptions {
     pub in_order: bool,
     /// VIRTIO_F_EVENT_IDX; else the flags suppress notifications.
     pub event_idx: bool,
+    /// VIRTIO_F_INDIRECT_DESC. The driver uses tables if it has memory for
+    /// them ([`DriverQueue::with_tables`]), the device takes them if it can
+    /// look them up ([`DeviceQueue::pop_with_tables`]).
+    pub indirect: bool,
     /// How this side's sleeper flushes.
     pub sleep_flush: SleepFlush,
     /// The peer cannot promise that its notifications are ordered behind its
@@ -127,6 +131,8 @@ pub enum SetupError {
     },
     /// The used ring is not aligned to 4.
     Misaligned,
+    /// Indirect tables whose bus address is no multiple of 16, or wraps.
+    TableAddress,
 }
 
 impl fmt::Display for SetupError {
@@ -142,6 +148,9 @@ impl fmt::Display for SetupError {
                 write!(f, "a window of {found} bytes for a queue part of {needed}")
             }
             Self::Misaligned => f.write_str("a used ring that is not aligned to 4 bytes"),
+            Self::TableAddress => f.write_str(
+                "indirect tables at an address that wraps or is not aligned to 16 bytes",
+            ),
         }
     }
 }

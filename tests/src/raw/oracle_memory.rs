@@ -228,9 +228,9 @@ pub(crate) struct OtherDriver<const SIZE: usize> {
 }
 
 impl<const SIZE: usize> OtherDriver<SIZE> {
-    pub(crate) fn new(event_idx: bool) -> (Self, Placement) {
+    pub(crate) fn new(event_idx: bool, indirect: bool) -> (Self, Placement) {
         let mut placement = Placement::default();
-        let queue = VirtQueue::new(&mut placement, 0, false, event_idx).unwrap();
+        let queue = VirtQueue::new(&mut placement, 0, indirect, event_idx).unwrap();
         (Self { queue, out: HashMap::new() }, placement)
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use shared::address::BusAddress;
+use shared::region::{Region, RegionTable, Rights};
 use shared::virtq::{
     Chain, DeviceQueue, DeviceSlot, Parts, QueueSize, RingOptions, SleepFlush, UsedEntry,
 };
@@ -22,6 +24,8 @@ struct World<const SIZE: usize> {
     driver: OtherDriver<SIZE>,
     device: Device,
     arena: Arena,
+    /// The arena, where the device looks indirect tables up.
+    regions: RegionTable<ArenaWindow>,
     dice: Dice,
     event_idx: bool,
     wants_interrupts: bool,
@@ -39,9 +43,13 @@ struct World<const SIZE: usize> {
 }
 
 impl<const SIZE: usize> World<SIZE> {
-    fn new(event_idx: bool, seed: u64) -> Self {
-        let (driver, place) = OtherDriver::<SIZE>::new(event_idx);
+    fn new(event_idx: bool, indirect: bool, seed: u64) -> Self {
+        let (driver, place) = OtherDriver::<SIZE>::new(event_idx, indirect);
         let arena = hal_arena();
+        let mut regions = RegionTable::new();
+        let base = BusAddress::new(BASE);
+        let region = Region { id: 0, base, rights: Rights::READ, window: arena.window() };
+        regions.insert(region).unwrap();
         let size = QueueSize::try_from(u32::try_from(SIZE).unwrap()).unwrap();
         let parts = Parts {
             descriptors: arena.part(place.descriptors, size.descriptor_table_len()),
@@ -53,6 +61,7 @@ impl<const SIZE: usize> World<SIZE> {
             size,
             in_order: false,
             event_idx,
+            indirect,
             sleep_flush: SleepFlush::ReadBack,
             publish_flush: false,
         };
@@ -61,6 +70,7 @@ impl<const SIZE: usize> World<SIZE> {
             driver,
             device,
             arena,
+            regions,
             dice: Dice(seed),
             event_idx,
             wants_interrupts: true,
@@ -98,7 +108,9 @@ impl<const SIZE: usize> World<SIZE> {
         assert_eq!(usize::from(self.device.available().unwrap()), self.added.len());
         let mut popped = 0;
         for _ in 0..self.dice.below(SIZE + 1) {
-            let Some(head) = self.device.pop(&mut chain).unwrap() else { break };
+            let find = |address, len| self.regions.resolve(address, len, Rights::READ);
+            let next = self.device.pop_with_tables(&mut chain, find).unwrap();
+            let Some(head) = next else { break };
             assert_eq!(Some(head), self.added.pop_front());
             let room: Vec<usize> = chain
                 .segments()
@@ -213,14 +225,21 @@ impl<const SIZE: usize> World<SIZE> {
 
 #[test]
 fn virtio_drivers_with_event_index() {
-    World::<16>::new(true, 11).run(70_000);
-    World::<2>::new(true, 12).run(10_000);
-    World::<128>::new(true, 13).run(20_000);
+    World::<16>::new(true, false, 11).run(70_000);
+    World::<2>::new(true, false, 12).run(10_000);
+    World::<128>::new(true, false, 13).run(20_000);
 }
 
 #[test]
 fn virtio_drivers_with_flags() {
-    World::<16>::new(false, 21).run(70_000);
-    World::<2>::new(false, 22).run(10_000);
-    World::<128>::new(false, 23).run(20_000);
+    World::<16>::new(false, false, 21).run(70_000);
+    World::<2>::new(false, false, 22).run(10_000);
+    World::<128>::new(false, false, 23).run(20_000);
+}
+
+#[test]
+fn virtio_drivers_with_indirect_tables() {
+    World::<16>::new(true, true, 51).run(70_000);
+    World::<2>::new(false, true, 52).run(10_000);
+    World::<128>::new(true, true, 53).run(20_000);
 }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use shared::address::BusAddress;
 use shared::virtq::{
-    AddError, DriverQueue, DriverSlot, Parts, QueueSize, RingOptions, Segment, SleepFlush,
+    AddError, DriverQueue, DriverSlot, IndirectTables, Parts, QueueSize, RingOptions, Segment,
+    SleepFlush,
 };
 use shared::window::Window;
 use virtio_queue::{Queue, QueueT};
@@ -22,6 +23,9 @@ const AVAIL: u64 = BASE + 0x1000;
 const USED: u64 = BASE + 0x2000 + 4; // 4 modulo 8, as our drivers place it
 const BUFFERS: u64 = BASE + 0x4000;
 const SEGMENTS: usize = 5;
+/// Descriptors of each indirect table, behind the buffers: the longest
+/// buffers stay direct.
+const TABLE_ENTRIES: u16 = 4;
 const PAGE: u64 = 4096;
 
 struct Request {
@@ -54,9 +58,10 @@ struct World {
 }
 
 impl World {
-    fn new(size: u16, event_idx: bool, seed: u64) -> Self {
+    fn new(size: u16, event_idx: bool, indirect: bool, seed: u64) -> Self {
         let buffers = usize::from(size) * SEGMENTS * usize::try_from(PAGE).unwrap();
-        let arena = Arena::new(buffers + 0x4000);
+        let tables_at = BUFFERS + buffers as u64;
+        let arena = Arena::new(buffers + 0x4000 + 0x4000);
         let memory = arena.guest_memory();
         let ring = QueueSize::try_from(u32::from(size)).unwrap();
         let parts = Parts {
@@ -69,11 +74,18 @@ impl World {
             size: ring,
             in_order: false,
             event_idx,
+            indirect,
             sleep_flush: SleepFlush::ReadBack,
             publish_flush: false,
         };
         let slots = vec![DriverSlot::default(); usize::from(size)];
-        let driver = DriverQueue::new(parts, slots, options).unwrap();
+        let bytes = IndirectTables::<ArenaWindow>::bytes(ring, TABLE_ENTRIES);
+        let tables = IndirectTables {
+            window: arena.part(tables_at, bytes),
+            base: BusAddress::new(tables_at),
+            entries: TABLE_ENTRIES,
+        };
+        let driver = DriverQueue::new(parts, slots, options).unwrap().with_tables(tables).unwrap();
         let mut device = Queue::new(size).unwrap();
         device.try_set_desc_table_address(GuestAddress(DESCRIPTORS)).unwrap();
         device.try_set_avail_ring_address(GuestAddress(AVAIL)).unwrap();
@@ -271,14 +283,21 @@ impl World {
 
 #[test]
 fn virtio_queue_with_event_index() {
-    World::new(16, true, 31).run(70_000);
-    World::new(2, true, 32).run(10_000);
-    World::new(128, true, 33).run(20_000);
+    World::new(16, true, false, 31).run(70_000);
+    World::new(2, true, false, 32).run(10_000);
+    World::new(128, true, false, 33).run(20_000);
 }
 
 #[test]
 fn virtio_queue_with_flags() {
-    World::new(16, false, 41).run(70_000);
-    World::new(2, false, 42).run(10_000);
-    World::new(128, false, 43).run(20_000);
+    World::new(16, false, false, 41).run(70_000);
+    World::new(2, false, false, 42).run(10_000);
+    World::new(128, false, false, 43).run(20_000);
+}
+
+#[test]
+fn virtio_queue_with_indirect_tables() {
+    World::new(16, true, true, 61).run(70_000);
+    World::new(2, false, true, 62).run(10_000);
+    World::new(128, true, true, 63).run(20_000);
 }

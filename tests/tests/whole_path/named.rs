@@ -1,7 +1,7 @@
 //! The lies that are told by name, and what must come of each.
 
 use shared::fault::PeerFault;
-use shared::wire::virtq::{DESC_NEXT, DESC_WRITE};
+use shared::wire::virtq::{DESC_INDIRECT, DESC_NEXT, DESC_WRITE};
 
 use super::lies::{Part, Queue};
 
@@ -219,11 +219,28 @@ pub(crate) const TO_THE_BOARD: &[Lie] = &[
         ..LIE
     },
     Lie {
-        name: "an indirect table that was not negotiated",
+        name: "an indirect table that is no whole one",
         queue: Queue::ToBoard,
         part: Part::Tail,
-        word: |word, _| with_flags(word, 4),
+        word: |word, _| with_flags(with_low(word, 17), DESC_INDIRECT),
+        fault: |fault| matches!(fault, PeerFault::IndirectLength { length: 17 }),
+        ..LIE
+    },
+    Lie {
+        name: "an indirect table beside a chain",
+        queue: Queue::ToBoard,
+        part: Part::Tail,
+        word: |word, _| with_flags(with_low(word, 32), DESC_INDIRECT | DESC_NEXT),
         fault: |fault| matches!(fault, PeerFault::DescriptorFlags { .. }),
+        ..LIE
+    },
+    Lie {
+        // A header that asks for nothing, and the flags in a MAC address.
+        name: "a frame for an indirect table",
+        queue: Queue::ToBoard,
+        part: Part::Tail,
+        word: |word, _| with_flags(with_low(word, 32), DESC_INDIRECT),
+        fault: |fault| matches!(fault, PeerFault::DescriptorFlags { flags: 0x7602 }),
         ..LIE
     },
     Lie {

@@ -10,7 +10,8 @@ use shared::virtq::{Chain, DeviceSlot, UsedEntry};
 use shared::window::Window;
 use shared::wire::console::{DEVICE_ID, RECEIVEQ, TRANSMITQ};
 use shared::wire::features::{
-    ACCESS_PLATFORM, EVENT_IDX, Features, IN_ORDER, ORDER_PLATFORM, RING_RESET, VERSION_1,
+    ACCESS_PLATFORM, EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, ORDER_PLATFORM, RING_RESET,
+    VERSION_1,
 };
 
 use super::backend::ConsoleBackend;
@@ -150,7 +151,7 @@ impl<'b, W: Window + Clone, B: ConsoleBackend> ConsoleDevice<'b, W, B> {
         let Some(queue) = self.transmit.queue() else { return Ok(0) };
         let mut moved = 0;
         while moved < BUDGET && self.backend.wants_input() {
-            let Some(head) = queue.ring.pop(&mut self.chain)? else { break };
+            let Some(head) = queue.pop(&mut self.chain, mover)? else { break };
             moved += 1;
             let mut piece = [0; PIECE];
             // Fewer than were taken before only if the host has changed the
@@ -204,7 +205,7 @@ impl<'b, W: Window + Clone, B: ConsoleBackend> ConsoleDevice<'b, W, B> {
             if self.staged.bytes().is_empty() {
                 break;
             }
-            let Some(head) = queue.ring.pop(&mut self.chain)? else { break };
+            let Some(head) = queue.pop(&mut self.chain, mover)? else { break };
             moved += 1;
             let capacity = self.chain.writable_len();
             let bytes = self.staged.bytes();
@@ -233,7 +234,7 @@ impl<'b, W: Window + Clone, B: ConsoleBackend> ConsoleDevice<'b, W, B> {
 
 impl<W: Window + Clone, B: ConsoleBackend> DeviceModel<W> for ConsoleDevice<'_, W, B> {
     fn info(&self) -> ModelInfo {
-        let ring = EVENT_IDX | IN_ORDER | RING_RESET;
+        let ring = EVENT_IDX | IN_ORDER | INDIRECT_DESC | RING_RESET;
         let required = VERSION_1 | ACCESS_PLATFORM | ORDER_PLATFORM;
         ModelInfo {
             device_id: DEVICE_ID,

@@ -189,7 +189,7 @@ fn serve<S: BoardSupport, E: DmaEngine<S::Window>>(
 ) -> Result<u32, Stop> {
     let mut served = 0;
     while served < COMMAND_BUDGET
-        && let Some(head) = queue.ring.pop(chain)?
+        && let Some(head) = queue.pop(chain, mover)?
     {
         served += 1;
         if chain.writable_len() == 0 {

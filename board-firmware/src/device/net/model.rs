@@ -7,7 +7,8 @@ use shared::region::RegionTable;
 use shared::virtq::{Chain, DeviceSlot, QueueStats};
 use shared::window::Window;
 use shared::wire::features::{
-    ACCESS_PLATFORM, EVENT_IDX, Features, IN_ORDER, ORDER_PLATFORM, RING_RESET, VERSION_1,
+    ACCESS_PLATFORM, EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, ORDER_PLATFORM, RING_RESET,
+    VERSION_1,
 };
 use shared::wire::net::{
     CONFIG_LEN, DEVICE_ID, MAX_FRAME, NetConfig, STATUS_ANNOUNCE, STATUS_LINK_UP, feature,
@@ -246,7 +247,7 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
 impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
     fn info(&self) -> ModelInfo {
         let own = feature::MAC | feature::MTU | feature::STATUS | feature::MRG_RXBUF;
-        let ring = EVENT_IDX | IN_ORDER | RING_RESET;
+        let ring = EVENT_IDX | IN_ORDER | INDIRECT_DESC | RING_RESET;
         let required = VERSION_1 | ACCESS_PLATFORM | ORDER_PLATFORM;
         let control = if self.controllable { CONTROL_FEATURES } else { 0 };
         let offered = (own | ring | control | self.backend.features()) & !self.withhold;

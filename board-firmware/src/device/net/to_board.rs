@@ -40,7 +40,7 @@ pub(super) fn take<S: BoardSupport, E: DmaEngine<S::Window>>(
     into: &mut [u8],
     counters: &mut NetCounters,
 ) -> Result<Taken, Stop> {
-    let Some(head) = queue.ring.pop(chain)? else { return Ok(Taken::Nothing) };
+    let Some(head) = queue.pop(chain, mover)? else { return Ok(Taken::Nothing) };
     let taken = read(chain, mover, negotiated, into, counters)?;
     // Nothing here is device-writable unless the driver says so against
     // VirtIO 1.3 §5.1.6.2.1; then "filled wholly" would be a lie.

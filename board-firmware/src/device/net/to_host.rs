@@ -94,7 +94,7 @@ fn fill<S: BoardSupport, E: DmaEngine<S::Window>>(
     for slot in &mut buffers.heads {
         let first = buffers.count == 0;
         let chain = if first { &mut chains.first } else { &mut chains.next };
-        let Some(head) = queue.ring.pop(chain)? else {
+        let Some(head) = queue.pop(chain, mover)? else {
             return Ok(shortage(buffers.count, queue.ring.size(), bytes.len(), rest.len()));
         };
         buffers.count += 1;

@@ -8,8 +8,13 @@ use super::handshake::{Handshake, RingWords};
 use super::layout::{AVAIL_INDEX, avail_event, avail_pair, high, low, used_event, used_is_wide};
 use super::slots::Slots;
 use super::{Chain, Parts, QueueStats, RingOptions, SetupError, check_parts};
+use crate::address::BusAddress;
 use crate::fault::PeerFault;
+use crate::region::Located;
 use crate::window::{Barrier, Window};
+
+/// An indirect table looked up.
+type Found<'t, T> = Result<Located<'t, T>, PeerFault>;
 
 /// Bit of [`DeviceSlot::state`]: the head of this number is in flight.
 const IN_FLIGHT: u16 = 1 << 15;
@@ -125,23 +130,56 @@ where
 
     /// Pops the next buffer into `chain` and returns its head. The chain is
     /// checked as a whole; its addresses are for the region table to check.
-    /// avail.idx is read only when all that it last announced was popped.
+    /// avail.idx is read only when all that it last announced was popped. An
+    /// indirect table is a fault: for queues without VIRTIO_F_INDIRECT_DESC.
     ///
     /// # Errors
     /// The fault; the queue is broken then.
     #[inline(always)]
     pub fn pop(&mut self, chain: &mut Chain) -> Result<Option<u16>, PeerFault> {
+        self.pop_checked(chain, no_tables::<D>())
+    }
+
+    /// [`pop`](Self::pop) for a queue that may have negotiated
+    /// VIRTIO_F_INDIRECT_DESC (else a table is a fault here too): `find` turns
+    /// bus address and bytes of an indirect table into memory, with
+    /// [`RegionTable::resolve`](crate::region::RegionTable::resolve) and the
+    /// right to read, and makes sure that the CPU sees what the driver wrote
+    /// there. It is asked at most once.
+    ///
+    /// # Errors
+    /// The fault, those of `find` included; the queue is broken then.
+    #[inline(always)]
+    pub fn pop_with_tables<'t, T: Window + 't>(
+        &mut self,
+        chain: &mut Chain,
+        find: impl FnOnce(BusAddress, u32) -> Result<Located<'t, T>, PeerFault>,
+    ) -> Result<Option<u16>, PeerFault> {
+        let find = self.handshake.options().indirect.then_some(find);
+        self.pop_checked(chain, find)
+    }
+
+    #[inline(always)]
+    fn pop_checked<'t, T: Window + 't>(
+        &mut self,
+        chain: &mut Chain,
+        tables: Option<impl FnOnce(BusAddress, u32) -> Found<'t, T>>,
+    ) -> Result<Option<u16>, PeerFault> {
         if let Some(fault) = self.broken {
             return Err(fault);
         }
-        match self.try_pop(chain) {
+        match self.try_pop(chain, tables) {
             Ok(head) => Ok(head),
             Err(fault) => Err(self.fail(fault)),
         }
     }
 
     #[inline(always)]
-    fn try_pop(&mut self, chain: &mut Chain) -> Result<Option<u16>, PeerFault> {
+    fn try_pop<'t, T: Window + 't>(
+        &mut self,
+        chain: &mut Chain,
+        tables: Option<impl FnOnce(BusAddress, u32) -> Found<'t, T>>,
+    ) -> Result<Option<u16>, PeerFault> {
         if self.taken == self.handshake.seen() {
             let word = self.parts.avail.load(AVAIL_INDEX);
             if !self.look(word)? {
@@ -161,7 +199,7 @@ where
         if self.slots.get(head).state & IN_FLIGHT != 0 {
             return Err(PeerFault::HeadInFlight { head });
         }
-        chain.walk(&self.parts.descriptors, size, head)?;
+        chain.walk(&self.parts.descriptors, size, head, tables)?;
         let order = self.slots.get_mut(place);
         order.state = order.state & IN_FLIGHT | head;
         self.slots.get_mut(head).state |= IN_FLIGHT;
@@ -288,4 +326,9 @@ where
     fn fail(&mut self, fault: PeerFault) -> PeerFault {
         *self.broken.get_or_insert(fault)
     }
+}
+
+/// No way to look a table up.
+fn no_tables<'t, T: 't>() -> Option<impl FnOnce(BusAddress, u32) -> Found<'t, T>> {
+    None::<fn(BusAddress, u32) -> Found<'t, T>>
 }

@@ -9,7 +9,11 @@ use crate::virtq::chain::MAX_CHAIN;
 use crate::virtq::layout::tail_word;
 use crate::virtq::layout::{avail_pair, descriptor_address, descriptor_tail, index_word};
 use crate::window::Window;
-use crate::wire::virtq::{DESC_NEXT, DESC_WRITE};
+use crate::wire::virtq::{DESC_INDIRECT, DESC_NEXT, DESC_WRITE, DESCRIPTOR_SIZE, DESCRIPTOR_TAIL};
+
+/// Bytes of a descriptor, as a length on the wire.
+#[expect(clippy::cast_possible_truncation, reason = "a dozen bytes")]
+const DESCRIPTOR_BYTES: u32 = DESCRIPTOR_SIZE as u32;
 
 /// Why a buffer was not added. Nothing was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +65,9 @@ where
 {
     /// Adds one buffer, and returns the head that [`take`](Self::take) will
     /// name. The device sees it after [`publish`](Self::publish). Of descriptors
-    /// and entry only what differs from what the device knows is written.
+    /// and entry only what differs from what the device knows is written. A
+    /// buffer of several segments goes into an indirect table, and takes one
+    /// descriptor, if there are tables and it fits one.
     ///
     /// # Errors
     /// [`AddError`]; the queue is unchanged.
@@ -83,8 +89,17 @@ where
             slot.hold(1, writable, added);
             self.make_available(head, 1);
         } else {
-            let (count, writable) = self.check(segments)?;
-            self.add_chain(segments);
+            let (needed, writable) = self.check(segments)?;
+            let in_table = self.fits_table(needed);
+            let count = if in_table { 1 } else { needed };
+            if count > self.free {
+                return Err(AddError::Full { needed: usize::from(count), free: self.free });
+            }
+            if in_table {
+                self.add_table(head, segments);
+            } else {
+                self.add_chain(segments);
+            }
             let added = self.added;
             self.slots.get_mut(head).hold(count, writable, added);
             self.make_available(head, count);
@@ -92,7 +107,7 @@ where
         Ok(head)
     }
 
-    /// The checks of a chain: its descriptors and its device-writable bytes.
+    /// The checks of a chain: its segments and its device-writable bytes.
     fn check(&self, segments: &[Segment]) -> Result<(u16, u32), AddError> {
         let needed = segments.len();
         if needed == 0 {
@@ -112,10 +127,7 @@ where
                 return Err(AddError::ReadableAfterWritable);
             }
         }
-        match u16::try_from(needed) {
-            Ok(count) if count <= self.free => Ok((count, writable)),
-            _ => Err(AddError::Full { needed, free: self.free }),
-        }
+        u16::try_from(needed).map(|count| (count, writable)).map_err(|_| AddError::TooLong)
     }
 
     /// Describes a chain that was checked, from `self.next` on.
@@ -130,6 +142,27 @@ where
             self.describe(index, segment, more | write, next);
             self.next = following;
         }
+    }
+
+    /// Describes a chain that was checked in the table of `head`, and that
+    /// table in the descriptor. No shadow is kept of tables: they are written whole.
+    fn add_table(&mut self, head: u16, segments: &[Segment]) {
+        let Some(tables) = &self.tables else { return };
+        let (start, address) = tables.table(head);
+        let mut at = start;
+        let mut len = 0;
+        for (next, segment) in (1_u16..).zip(segments) {
+            let last = usize::from(next) == segments.len();
+            let (more, next) = if last { (0, 0) } else { (DESC_NEXT, next) };
+            let write = if segment.writable { DESC_WRITE } else { 0 };
+            tables.window.store(at, segment.address.bits());
+            tables.window.store(at + DESCRIPTOR_TAIL, tail_word(segment.len, more | write, next));
+            at += DESCRIPTOR_SIZE;
+            len += DESCRIPTOR_BYTES;
+        }
+        let table = Segment { address, len, writable: false };
+        self.next = self.after(head);
+        self.describe(head, &table, DESC_INDIRECT, 0);
     }
 
     /// The descriptor to use after `index`: in ring order (VirtIO 1.3 §2.7.5.2),

@@ -1,9 +1,11 @@
 //! The driver side: makes buffers available, takes them back.
 
 mod add;
+mod tables;
 mod take;
 
 pub use add::AddError;
+pub use tables::IndirectTables;
 pub use take::Completion;
 
 use super::handshake::{Handshake, RingWords};
@@ -53,6 +55,7 @@ impl DriverSlot {
 #[cfg_attr(test, derive(Clone))]
 pub struct DriverQueue<D, A, U, S> {
     parts: Parts<D, A, U>,
+    tables: Option<IndirectTables<D>>,
     slots: Slots<S, DriverSlot>,
     handshake: Handshake,
     in_order: bool,
@@ -112,6 +115,7 @@ where
         parts.used.barrier(Barrier::Write);
         Ok(Self {
             parts,
+            tables: None,
             slots,
             handshake: Handshake::new(options, mine, theirs),
             in_order: options.in_order,

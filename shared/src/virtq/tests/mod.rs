@@ -3,6 +3,8 @@
 mod decisions;
 mod device_faults;
 mod driver_faults;
+mod indirect;
+mod indirect_faults;
 mod once;
 mod rig;
 mod shape;

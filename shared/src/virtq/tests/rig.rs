@@ -3,8 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::address::BusAddress;
+use crate::fault::PeerFault;
+use crate::region::{Located, REGION_GRANULE, Region, RegionTable, Rights};
 use crate::virtq::{
-    DeviceQueue, DeviceSlot, DriverQueue, DriverSlot, Parts, QueueSize, RingOptions, SleepFlush,
+    Chain, DeviceQueue, DeviceSlot, DriverQueue, DriverSlot, IndirectTables, Parts, QueueSize,
+    RingOptions, SleepFlush,
 };
 use crate::window::{Barrier, Window, Word, fits};
 
@@ -98,8 +102,16 @@ impl Window for Fake {
         self.note(Access::Store { offset, bytes: T::BYTES, value: value.to_u64() });
         self.poke(offset, value);
     }
-    fn read(&self, _: u64, _: &mut [u8]) {
-        unreachable!("a queue reads words");
+    fn read(&self, offset: u64, into: &mut [u8]) {
+        // Only half a descriptor of a table that is not aligned.
+        let bytes = into.len() as u64;
+        assert_eq!(bytes, 8, "a queue reads words");
+        assert!(!offset.is_multiple_of(8) && fits(self.len(), offset, bytes), "read at {offset}");
+        self.note(Access::Load { offset, bytes });
+        into.copy_from_slice(&self.peek::<u64>(offset).to_le_bytes());
+        if self.memory.flip_after_load.get() {
+            self.poke(offset, !self.peek::<u64>(offset));
+        }
     }
     fn write(&self, _: u64, _: &[u8]) {
         unreachable!("a queue writes words");
@@ -121,13 +133,22 @@ pub(super) struct Rig {
     pub(super) device: Device,
     pub(super) parts: Parts<Fake, Fake, Fake>,
     pub(super) size: QueueSize,
+    /// Memory of indirect tables, and where the device finds it.
+    pub(super) tables: Fake,
+    pub(super) regions: RegionTable<Fake>,
 }
+
+/// Where the device sees the indirect tables.
+pub(super) const TABLES: u64 = 0x70_0000;
+/// Descriptors of each of the rig's tables.
+pub(super) const TABLE_ENTRIES: u16 = 3;
 
 pub(super) fn options(size: u32, in_order: bool, event_idx: bool) -> RingOptions {
     RingOptions {
         size: QueueSize::try_from(size).unwrap(),
         in_order,
         event_idx,
+        indirect: false,
         sleep_flush: SleepFlush::ReadBack,
         publish_flush: false,
     }
@@ -151,11 +172,24 @@ impl Rig {
             used_at,
         };
         let slots = usize::from(size.get());
-        let driver =
-            DriverQueue::new(parts.clone(), vec![DriverSlot::default(); slots], options).unwrap();
+        let bytes = IndirectTables::<Fake>::bytes(size, TABLE_ENTRIES);
+        let tables = Fake::new(bytes.next_multiple_of(REGION_GRANULE));
+        let mut regions = RegionTable::new();
+        let base = BusAddress::new(TABLES);
+        let region = Region { id: 1, base, rights: Rights::READ, window: tables.clone() };
+        regions.insert(region).unwrap();
+        let driver = DriverQueue::new(parts.clone(), vec![DriverSlot::default(); slots], options)
+            .unwrap()
+            .with_tables(IndirectTables { window: tables.clone(), base, entries: TABLE_ENTRIES })
+            .unwrap();
         let device =
             DeviceQueue::new(parts.clone(), vec![DeviceSlot::default(); slots], options).unwrap();
-        Self { driver, device, parts, size }
+        Self { driver, device, parts, size, tables, regions }
+    }
+
+    /// Pops as a device that takes indirect tables does.
+    pub(super) fn pop(&mut self, chain: &mut Chain) -> Result<Option<u16>, PeerFault> {
+        pop(&mut self.device, &self.regions, chain)
     }
 
     /// The device side as it is, over the same memory.
@@ -169,6 +203,7 @@ impl Rig {
     }
 
     pub(super) fn record(&self) {
+        self.tables.record();
         self.parts.descriptors.record();
         self.parts.avail.record();
         self.parts.used.record();
@@ -189,4 +224,16 @@ pub(super) fn stores(accesses: &[Access]) -> Vec<(u64, u64, u64)> {
             _ => None,
         })
         .collect()
+}
+
+/// Pops as a device that looks indirect tables up in `regions`.
+pub(super) fn pop(
+    device: &mut Device,
+    regions: &RegionTable<Fake>,
+    chain: &mut Chain,
+) -> Result<Option<u16>, PeerFault> {
+    let find = |address, len| -> Result<Located<'_, Fake>, PeerFault> {
+        regions.resolve(address, len, Rights::READ)
+    };
+    device.pop_with_tables(chain, find)
 }

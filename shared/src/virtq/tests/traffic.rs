@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 
 use proptest::prelude::*;
 
-use super::rig::{Rig, options};
+use super::rig::{Rig, TABLE_ENTRIES, options};
 use crate::address::BusAddress;
-use crate::virtq::{Chain, Completion, Segment, UsedEntry};
+use crate::virtq::{Chain, Completion, RingOptions, Segment, UsedEntry};
 
 pub(super) fn readable(address: u64, len: u32) -> Segment {
     Segment { address: BusAddress::new(address), len, writable: false }
@@ -76,11 +76,21 @@ impl Mood {
     }
 }
 
+/// Whether buffers have several segments, and where those are described.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Chains {
+    None,
+    Direct,
+    /// In indirect tables as far as they fit.
+    Tables,
+}
+
 struct World {
     rig: Rig,
     dice: Dice,
     in_order: bool,
     chains: bool,
+    indirect: bool,
     next_address: u64,
     /// Buffers by head, from `add` on.
     out: HashMap<u16, Vec<Segment>>,
@@ -112,6 +122,12 @@ impl World {
             .collect()
     }
 
+    /// Descriptors of the queue that a buffer takes.
+    fn descriptors(&self, buffer: &[Segment]) -> usize {
+        let in_table = self.indirect && buffer.len() <= usize::from(TABLE_ENTRIES);
+        if in_table { 1 } else { buffer.len() }
+    }
+
     fn driver_adds(&mut self) {
         for _ in 0..self.dice.below(usize::from(self.rig.size.get()) + 2) {
             let buffer = self.buffer();
@@ -124,7 +140,7 @@ impl World {
                     self.added += 1;
                 }
                 Err(_) => {
-                    assert!(usize::from(self.rig.driver.free()) < buffer.len());
+                    assert!(usize::from(self.rig.driver.free()) < self.descriptors(&buffer));
                     break;
                 }
             }
@@ -140,7 +156,7 @@ impl World {
         let mut chain = Chain::new();
         let before = self.held.len();
         for _ in 0..self.dice.below(usize::from(self.rig.size.get()) + 2) {
-            let Some(head) = self.rig.device.pop(&mut chain).unwrap() else {
+            let Some(head) = self.rig.pop(&mut chain).unwrap() else {
                 assert_eq!(self.expected.len(), self.added, "published and not popped");
                 break;
             };
@@ -190,7 +206,7 @@ impl World {
             assert!(self.out.remove(&completion.head).is_some());
             self.taken += 1;
         }
-        let flying: usize = self.out.values().map(Vec::len).sum();
+        let flying: usize = self.out.values().map(|buffer| self.descriptors(buffer)).sum();
         assert_eq!(usize::from(self.rig.driver.in_flight()), flying);
     }
 
@@ -247,15 +263,18 @@ fn world(
     size: u32,
     in_order: bool,
     event_idx: bool,
-    chains: bool,
+    chains: Chains,
     used_at: u64,
     seed: u64,
 ) -> World {
+    let indirect = chains == Chains::Tables;
+    let options = RingOptions { indirect, ..options(size, in_order, event_idx) };
     World {
-        rig: Rig::placed(options(size, in_order, event_idx), used_at),
+        rig: Rig::placed(options, used_at),
         dice: Dice(seed | 1),
         in_order,
-        chains,
+        chains: chains != Chains::None,
+        indirect,
         next_address: 0,
         out: HashMap::new(),
         expected: VecDeque::new(),
@@ -273,8 +292,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn nothing_is_lost_or_bent(
-        shift in 1_u32..=6, in_order: bool, event_idx: bool, chains: bool, wide: bool, seed: u64,
+        shift in 1_u32..=6, in_order: bool, event_idx: bool, kind in 0..3, wide: bool, seed: u64,
     ) {
+        let chains = [Chains::None, Chains::Direct, Chains::Tables][usize::try_from(kind).unwrap()];
         world(1 << shift, in_order, event_idx, chains, if wide { 4 } else { 0 }, seed).run(2000);
     }
 }
@@ -283,11 +303,11 @@ proptest! {
 fn indices_wrap() {
     for (number, size) in (1_u64..).zip([2, 8, 64]) {
         for (in_order, event_idx, chains) in [
-            (true, true, false),
-            (true, true, true),
-            (true, false, true),
-            (false, true, true),
-            (false, false, false),
+            (true, true, Chains::None),
+            (true, true, Chains::Direct),
+            (true, false, Chains::Tables),
+            (false, true, Chains::Tables),
+            (false, false, Chains::None),
         ] {
             // Twice around, so that parked event words come around as well.
             world(size, in_order, event_idx, chains, 4, 77 * number).run(140_000);

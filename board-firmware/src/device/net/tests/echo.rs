@@ -1,7 +1,7 @@
 //! Frames that come back.
 
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use shared::wire::features::{EVENT_IDX, IN_ORDER};
+use shared::wire::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC};
 use shared::wire::net::{FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4, MAX_FRAME, NetHeader, feature};
 
 use crate::device::net::Echo;
@@ -109,8 +109,9 @@ fn offload_frames_come_back_over_many_buffers() {
 
 #[test]
 fn one_buffer_a_frame_without_mergeable_buffers() {
-    let features = IN_ORDER | EVENT_IDX | OFFLOADS;
-    for pieces in [1, 3, 8] {
+    let ring = IN_ORDER | EVENT_IDX;
+    for (pieces, tables) in [(1, 0), (3, 0), (8, 0), (3, INDIRECT_DESC), (12, INDIRECT_DESC)] {
+        let features = ring | tables | OFFLOADS;
         let options =
             RigOptions { features, buffer: 65_562, pieces, mtu: 1500, ..Default::default() };
         random_traffic(options, 100, MAX_FRAME);

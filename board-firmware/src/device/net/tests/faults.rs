@@ -7,7 +7,10 @@ use shared::address::BusAddress;
 use shared::fault::PeerFault;
 use shared::msg::device::DeviceModel;
 use shared::virtq::Segment;
+use shared::window::Window;
+use shared::wire::features::INDIRECT_DESC;
 use shared::wire::net::NetHeader;
+use shared::wire::virtq::DESC_INDIRECT;
 
 use crate::device::net::{Echo, RECEIVEQ, TRANSMITQ};
 use crate::device::{BoardDevice, Stop, Wake};
@@ -67,6 +70,37 @@ fn a_bad_address_stops_the_transmitq_only() {
         // A reset mends it.
         rig.device.reset();
         assert_eq!(rig.run().wake, Wake::Idle);
+    }
+}
+
+/// An indirect table is looked up with the right to read it, in one region.
+#[test]
+fn a_bad_table_stops_the_transmitq_only() {
+    let memory_end = Memories::board_base().checked_add(MEMORY - 16).unwrap().bits();
+    let written = Memories::WRITTEN.bits();
+    for (address, len, fault) in [
+        (0x9999_0000, 32, PeerFault::AddressUnmapped { address: 0x9999_0000 }),
+        (written, 32, PeerFault::AddressRights { address: written }),
+        (memory_end, 32, PeerFault::AddressStraddles { address: memory_end }),
+        (u64::MAX - 15, 32, PeerFault::AddressWraps { address: u64::MAX - 15, length: 32 }),
+        (Memories::READ.bits(), 8, PeerFault::IndirectLength { length: 8 }),
+    ] {
+        let plain = RigOptions::default();
+        let features = plain.features | INDIRECT_DESC;
+        let mut rig = NetRig::new(RigOptions { features, ..plain }, Echo::verbatim());
+        rig.offer(64);
+        rig.send(&NetHeader::default(), &frame_of(100, 1));
+        let head = rig.transmit.next_head().unwrap();
+        rig.send(&NetHeader::default(), &frame_of(100, 2));
+        let setup = rig.setup(TRANSMITQ);
+        let at = setup.descriptors.offset_from(Memories::board_base()).unwrap();
+        rig.memories.board.store(at + 16 * u64::from(head), address);
+        let tail = len | u64::from(DESC_INDIRECT) << 32;
+        rig.memories.board.store(at + 16 * u64::from(head) + 8, tail);
+        rig.run();
+        assert_eq!(rig.device.take_stop(), Some((TRANSMITQ, Stop::Peer(fault))));
+        assert_eq!(rig.frames().len(), 1);
+        assert_eq!(rig.device.take_stop(), None);
     }
 }
 

@@ -1,17 +1,33 @@
 //! Headers cut over descriptors, and lengths at every edge.
 
+use core::ops::Range;
+
 use shared::virtq::Segment;
-use shared::wire::features::{EVENT_IDX, IN_ORDER};
+use shared::wire::features::{EVENT_IDX, IN_ORDER, INDIRECT_DESC};
 use shared::wire::net::{FLAG_NEEDS_CSUM, GSO_TCPV4, HEADER_LEN, MAX_FRAME, NetHeader, feature};
 
 use crate::device::net::{Echo, NetError, NetMemory, NetOptions};
 use crate::rig::{Memory, NetRig, RigOptions, frame_of, leak};
 
+/// Where the rig has the transmitq's indirect tables.
+const TABLES: Range<u64> = 0xB_0000..0xC_0000;
+
 /// Every way to cut the 12 header bytes over up to 12 descriptors: 2^12 cuts,
 /// the one behind the header included.
 #[test]
 fn a_header_cut_in_every_way() {
-    let mut rig = NetRig::new(RigOptions { size: 64, ..Default::default() }, Echo::verbatim());
+    cut_in_every_way(RigOptions::default());
+}
+
+/// The same in indirect tables; the thirteenth piece makes a chain of it.
+#[test]
+fn a_header_cut_in_every_way_in_a_table() {
+    let plain = RigOptions::default();
+    cut_in_every_way(RigOptions { features: plain.features | INDIRECT_DESC, ..plain });
+}
+
+fn cut_in_every_way(options: RigOptions) {
+    let mut rig = NetRig::new(options, Echo::verbatim());
     for cuts in 0_u32..1 << HEADER_LEN {
         let cuts: Vec<_> =
             (0..HEADER_LEN).filter(|at| cuts & (1 << at) != 0).map(|at| at + 1).collect();
@@ -22,6 +38,10 @@ fn a_header_cut_in_every_way() {
         assert_eq!(rig.sent(), 1);
         assert_eq!(rig.frames()[0].frame, frame, "{cuts:?}");
     }
+    // Tables are made visible to the CPU before they are read, as payload is.
+    let tables = if rig.options.features & INDIRECT_DESC != 0 { 4095 - 1 } else { 0 };
+    let in_tables = rig.board.invalidated.iter().filter(|(offset, _)| TABLES.contains(offset));
+    assert_eq!(in_tables.count(), tables);
 }
 
 #[test]
@@ -37,8 +57,8 @@ fn zero_length_descriptors_between_the_others() {
 /// Buffers to the host that are cut in every way within their first 14 bytes.
 #[test]
 fn a_header_written_over_every_cut() {
-    for pieces in 1..=16 {
-        let features = IN_ORDER | EVENT_IDX;
+    for (pieces, tables) in (1..=16).flat_map(|pieces| [(pieces, 0), (pieces, INDIRECT_DESC)]) {
+        let features = IN_ORDER | EVENT_IDX | tables;
         let options = RigOptions { size: 64, buffer: 80, pieces, features, ..Default::default() };
         let mut rig = NetRig::new(options, Echo::verbatim());
         rig.offer(1);

@@ -106,6 +106,7 @@ fn queues(rig: &Rig, rules: Rules) -> (Driver, Device) {
         size: QueueSize::try_from(u32::from(SIZE)).unwrap(),
         in_order: rules.in_order,
         event_idx: rules.event_idx,
+        indirect: false,
         sleep_flush,
         publish_flush: false,
     };
