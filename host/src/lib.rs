@@ -11,14 +11,15 @@
 //! 7. `raw`: all unsafe code.
 //!
 //! Beside them, [`config`]: what an operator decides; [`signals`]: how a program
-//! is asked to end; [`slow_queue`]: a queue that carries no frames; and
-//! [`net_control`]: virtio-net's.
+//! is asked to end; [`slow_queue`]: a queue that carries no frames;
+//! [`net_control`]: virtio-net's; and [`console`] with [`pty`]: a board's console.
 //!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
 pub mod bridge;
 pub mod bus;
 pub mod config;
+pub mod console;
 pub mod daemon;
 pub mod interface;
 pub mod ip;
@@ -28,6 +29,7 @@ pub mod net;
 pub mod net_control;
 pub mod netlink;
 pub mod pool;
+pub mod pty;
 pub mod raw;
 pub mod session;
 pub mod signals;
