@@ -67,15 +67,35 @@ pub(crate) trait Surroundings {
     fn counted(&mut self, counters: &BoardCounters);
 }
 
+/// The board's memory beyond its BAR: the same in each boot.
+struct Ram {
+    sockets: Vec<u8>,
+    slots: [Vec<DeviceSlot>; 2],
+    frames: [Vec<u8>; 2],
+}
+
+impl Ram {
+    fn new() -> Self {
+        Self {
+            sockets: vec![0; Stack::LEAST_BYTES + Stack::BULK_BUFFERS * SOCKET_BUFFER],
+            slots: [(); 2].map(|()| vec![DeviceSlot::default(); QUEUE_ENTRIES]),
+            frames: [(); 2].map(|()| vec![0; NetMemory::FRAME_BYTES]),
+        }
+    }
+}
+
 /// Runs the board, boot after boot, until it is switched off or its bus is gone.
 pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundings) -> Result<()> {
     // Another one with each start of the process, and counted up from there.
     let seed = RandomState::new().hash_one(0);
     let mut epoch = Epoch::from_random(u32::try_from(seed >> 32).unwrap_or(1));
+    let mut ram = Ram::new();
     loop {
+        let Ram { sockets, slots, frames } = &mut ram;
+        let memory = memory(slots, frames);
         let order = match setup.behind {
-            Behind::Echo => boot(port, setup, epoch, around, Echo::swapping())?,
-            Behind::Stack => with_stack(port, setup, epoch, around)?,
+            Behind::Echo => boot(port, setup, epoch, around, memory, Echo::swapping())?,
+            Behind::Stack => with_stack(port, setup, epoch, around, memory, sockets)?,
         };
         if order == Order::Off {
             return Ok(());
@@ -85,15 +105,25 @@ pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundin
     }
 }
 
+/// The network device's memory, its slots as in the first boot.
+fn memory<'a>(slots: &'a mut [Vec<DeviceSlot>; 2], frames: &'a mut [Vec<u8>; 2]) -> NetMemory<'a> {
+    let [receive, transmit] = slots;
+    let [frame, waiting] = frames;
+    receive.fill(DeviceSlot::default());
+    transmit.fill(DeviceSlot::default());
+    NetMemory { slots: [receive, transmit], frame, waiting }
+}
+
 fn with_stack<P: Port>(
     port: &P,
     setup: &Setup,
     epoch: Epoch,
     around: &mut impl Surroundings,
+    memory: NetMemory<'_>,
+    bytes: &mut [u8],
 ) -> Result<Order> {
     let mut sockets = [const { SocketStorage::EMPTY }; SOCKETS];
     let mut packets = [PacketMetadata::EMPTY; 2 * UDP_PACKETS];
-    let mut bytes = vec![0; Stack::LEAST_BYTES + Stack::BULK_BUFFERS * SOCKET_BUFFER];
     let stack = Stack::new(
         &StackConfig {
             mac: mac(setup.number, Card::Board),
@@ -102,10 +132,10 @@ fn with_stack<P: Port>(
             seed: epoch.get().into(),
             name: "emulated board",
         },
-        StackMemory { sockets: &mut sockets, packets: &mut packets, bytes: &mut bytes },
+        StackMemory { sockets: &mut sockets, packets: &mut packets, bytes },
     )
     .map_err(|error| anyhow!("{error}"))?;
-    boot(port, setup, epoch, around, stack)
+    boot(port, setup, epoch, around, memory, stack)
 }
 
 /// What the board's control block says.
@@ -144,25 +174,22 @@ fn boot<P: Port, B: NetBackend>(
     setup: &Setup,
     epoch: Epoch,
     around: &mut impl Surroundings,
+    memory: NetMemory<'_>,
     backend: B,
 ) -> Result<Order> {
     let description = describe(&port.wiring(), setup);
-    let memory = description.regions.get(0).context("the board has no memory")?;
+    let region = description.regions.get(0).context("the board has no memory")?;
     let support = WindowBoard::new(
-        [port.memory(memory.offset, memory.len)?],
+        [port.memory(region.offset, region.len)?],
         |iova, len| port.outbound(iova, len).map_err(|_| ResultCode::OutOfReach),
         || port.take_doorbells(),
         |vector| port.raise(vector),
     )
     .that_reboots();
 
-    let mut slots = [(); 2].map(|()| vec![DeviceSlot::default(); QUEUE_ENTRIES]);
-    let [receive, transmit] = &mut slots;
-    let mut frames = [(); 2].map(|()| vec![0; NetMemory::FRAME_BYTES]);
-    let [frame, waiting] = &mut frames;
     let device = NetDevice::new(
         &NetOptions { mac: mac(setup.number, Card::Host), mtu: 65_521, withhold: 0 },
-        NetMemory { slots: [receive, transmit], frame, waiting },
+        memory,
         backend,
     )
     .map_err(|error| anyhow!("{error}"))?;
