@@ -20,6 +20,7 @@ pub mod bridge;
 pub mod bus;
 pub mod config;
 pub mod console;
+pub mod control_socket;
 pub mod daemon;
 pub mod interface;
 pub mod ip;

@@ -1,9 +1,13 @@
-//! What the bridge counts. One writer (the worker); readers take a copy.
+//! What the bridge counts. One writer (the worker); readers take a copy. The
+//! fields' names are those of the control socket's answers.
+
+use serde::{Deserialize, Serialize};
 
 use std::ops::Add;
 
 /// Counters of frames on their way to the board.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ToBoardCounters {
     /// Frames handed to the board.
     pub frames: u64,
@@ -24,7 +28,8 @@ pub struct ToBoardCounters {
 }
 
 /// Counters of frames on their way to the host.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ToHostCounters {
     /// Frames handed to the port.
     pub frames: u64,
@@ -47,7 +52,8 @@ pub struct ToHostCounters {
 }
 
 /// Both directions.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BridgeCounters {
     /// Towards the board.
     pub to_board: ToBoardCounters,
