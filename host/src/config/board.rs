@@ -8,10 +8,10 @@ use shared::wire::features::{Features, NAMES, NET_NAMES, REQUIRED};
 
 use super::reader::{Field, Section};
 use super::similar::most_similar;
-use super::{BoardSettings, Bounds, BusSettings, Coalescing, Mode, values};
+use super::{BoardSettings, Bounds, BusSettings, Coalescing, values};
 use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError};
 use crate::session::{LARGE_BUFFER, Layout, SessionConfig};
-use crate::tap::{InterfaceName, TapError};
+use crate::tap::{InterfaceMode, InterfaceName, TapError};
 
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
@@ -40,6 +40,7 @@ pub(super) fn all(fields: &[Field<'_, '_>]) -> Vec<Option<BoardSettings>> {
 struct Seen {
     names: Vec<String>,
     interfaces: Vec<String>,
+    slots: Vec<String>,
     consoles: Vec<String>,
     addresses: Vec<String>,
 }
@@ -60,20 +61,16 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
         unique(&field, &name, &mut seen.names, "the name")?;
         Some(name)
     });
-    let bus = bus(&mut section);
+    let bus = bus(&mut section, seen);
     let mode = match section.get("mode") {
-        Some(field) => field.choice(&[("tap", Mode::Tap), ("tun", Mode::Tun)]),
-        None => Some(Mode::Tap),
+        Some(field) => field.choice(&[("tap", InterfaceMode::Tap), ("tun", InterfaceMode::Tun)]),
+        None => Some(InterfaceMode::Tap),
     };
     let persistent = section.get("persistent").map_or(Some(false), |field| field.flag());
     let interface = section
         .need("interface", "write interface = \"vphys0\"")
         .and_then(|field| interface(&field, persistent?, seen));
     let mac = match section.get("mac") {
-        Some(field) if mode == Some(Mode::Tun) => {
-            field.wrong("an interface of mode tun has no MAC address: leave it out");
-            None
-        }
         Some(field) => field.parsed(values::mac).map(Some),
         None => Some(None),
     };
@@ -116,9 +113,33 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
 }
 
 /// `bus`, and the key that says where on that bus.
-fn bus(section: &mut Section<'_, '_>) -> Option<BusSettings> {
-    let field = section.need("bus", "write bus = \"sim\"")?;
-    field.choice(&[("sim", BusSettings::Sim)])
+fn bus(section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<BusSettings> {
+    let bus = section.need("bus", "write bus = \"ivshmem\"");
+    let socket = section.get("socket");
+    let bus = bus?.choice(&[("ivshmem", Kind::Ivshmem), ("sim", Kind::Sim)])?;
+    match (bus, socket) {
+        (Kind::Ivshmem, Some(field)) => {
+            let socket = field.parsed(values::socket_path)?;
+            unique(&field, &socket.display().to_string(), &mut seen.slots, "the socket")?;
+            Some(BusSettings::Ivshmem { socket })
+        }
+        (Kind::Ivshmem, None) => {
+            section.need("socket", "write socket = \"/run/b0.sock\", the ivshmem server's");
+            None
+        }
+        (Kind::Sim, Some(field)) => {
+            field.wrong("bus \"sim\" has no socket: leave it out, or write bus = \"ivshmem\"");
+            None
+        }
+        (Kind::Sim, None) => Some(BusSettings::Sim),
+    }
+}
+
+/// The words for a bus.
+#[derive(Clone, Copy)]
+enum Kind {
+    Ivshmem,
+    Sim,
 }
 
 fn interface(field: &Field<'_, '_>, persistent: bool, seen: &mut Seen) -> Option<String> {

@@ -32,6 +32,7 @@ pub use changes::{Kept, Update};
 pub use error::{ConfigError, MAX_FILE, Problem};
 
 use crate::session::SessionConfig;
+use crate::tap::InterfaceMode;
 use reader::{Notes, Section};
 
 /// Most boards of one daemon.
@@ -76,10 +77,11 @@ pub struct BoardSettings {
     /// The interface's name, or a pattern such as `vphys%d`.
     pub interface: String,
     /// What the interface carries.
-    pub mode: Mode,
+    pub mode: InterfaceMode,
     /// Whether the interface stays when the daemon ends.
     pub persistent: bool,
-    /// The interface's MAC address, if the board's word is not to count.
+    /// The interface's MAC address, if the board's word is not to count; of a tun
+    /// interface, the one that the board sees.
     pub mac: Option<[u8; 6]>,
     /// Addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -96,18 +98,14 @@ pub struct BoardSettings {
 /// Where a board is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BusSettings {
+    /// Memory that processes share by QEMU's ivshmem protocol.
+    Ivshmem {
+        /// The server's socket.
+        socket: PathBuf,
+    },
     /// An empty slot of a simulated bus: the daemon looks for a board there
     /// and finds none.
     Sim,
-}
-
-/// What an interface carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// Ethernet frames.
-    Tap,
-    /// IP packets.
-    Tun,
 }
 
 /// How long notifications may be put off (VirtIO 1.3 §5.1.6.5.10).

@@ -9,6 +9,7 @@ use shared::wire::net::feature;
 
 use super::*;
 use crate::session::Layout;
+use crate::tap::InterfaceMode;
 
 const NAME: &str = "b.toml";
 
@@ -38,7 +39,7 @@ fn the_least_that_is_needed() {
     assert_eq!(read.daemon.socket, Path::new(DEFAULT_SOCKET));
     let board = &read.boards[0];
     assert_eq!((board.name.as_str(), board.interface.as_str()), ("b0", "vphys0"));
-    assert_eq!((board.mode, board.persistent, board.mac), (Mode::Tap, false, None));
+    assert_eq!((board.mode, board.persistent, board.mac), (InterfaceMode::Tap, false, None));
     assert_eq!(board.session, SessionConfig::default());
     assert_eq!((board.looks, board.coalescing, &board.console), (32, None, &None));
 }
@@ -92,7 +93,7 @@ fn every_key() {
     let each = Coalescing { to_host: bounds(8, 50), to_board: bounds(4, 0) };
     assert_eq!(b0.coalescing, Some(each));
     assert_eq!(b0.console.as_deref(), Some(Path::new("/run/x/b0.console")));
-    assert_eq!((b1.mode, b1.persistent), (Mode::Tun, true));
+    assert_eq!((b1.mode, b1.persistent), (InterfaceMode::Tun, true));
     assert_eq!(b1.session.feature_mask, 0x1b_0000_0000);
     let both = Coalescing { to_host: bounds(3, 7), to_board: bounds(3, 7) };
     assert_eq!(b1.coalescing, Some(both));
@@ -115,7 +116,7 @@ fn a_mask_is_a_number_a_text_or_names() {
 fn every_complaint_has_its_place_and_a_fix() {
     for (lines, complaint) in [
         ("mut = 1500", "b.toml:5:1: board.mut: unknown key: did you mean \"mtu\"?"),
-        ("colour = 1", "b.toml:5:1: board.colour: unknown key: choose one of name, bus, mode, "),
+        ("colour = 1", "b.toml:5:1: board.colour: unknown key: choose one of name, bus, socket, mode, "),
         ("mtu = 67", "b.toml:5:7: board.mtu: 67 is out of range: choose 68 to 65521"),
         ("mtu = -1", "b.toml:5:7: board.mtu: -1 is out of range: choose 68 to 65521"),
         ("mtu = 1500.0", "board.mtu: a whole number is needed, this is a fractional number"),
@@ -129,11 +130,14 @@ fn every_complaint_has_its_place_and_a_fix() {
             "mtu = 1000\naddresses = [\"fd00::1/64\"]",
             "b.toml:5:7: board.mtu: an MTU of 1000 is too small for an IPv6 address: choose 1280",
         ),
+        (
+            "socket = \"/run/x\"",
+            "b.toml:5:10: board.socket: bus \"sim\" has no socket: leave it out",
+        ),
         ("mode = \"tub\"", "board.mode: unknown word \"tub\": did you mean \"tun\"?"),
         ("mode = \"bridge\"", "board.mode: unknown word \"bridge\": choose \"tap\" or \"tun\""),
         ("mac = \"02-12\"", "board.mac: write a MAC address as 02:12:34:56:78:9a"),
         ("mac = \"03:00:00:00:00:01\"", "board.mac: this is a group address"),
-        ("mode = \"tun\"\nmac = \"02:00:00:00:00:01\"", "b.toml:6:7: board.mac: an interface of"),
         ("persistent = \"yes\"", "board.persistent: true or false is needed, this is a text"),
         (
             "features = 0",
@@ -213,7 +217,7 @@ fn what_is_missing() {
         lines,
         [
             "b.toml:1:1: board.name: missing: write name = \"b0\"",
-            "b.toml:1:1: board.bus: missing: write bus = \"sim\"",
+            "b.toml:1:1: board.bus: missing: write bus = \"ivshmem\"",
             "b.toml:1:1: board.interface: missing: write interface = \"vphys0\"",
             "b.toml:3:2: deamon: unknown key: did you mean \"daemon\"?",
         ]
@@ -261,6 +265,29 @@ fn two_boards_share_nothing() {
     // A pattern may be common: each gets a number of its own.
     let text = second("interface = \"vphys%d\"").replace("vphys0", "vphys%d");
     assert!(read(&text).is_ok());
+}
+
+#[test]
+fn a_bus_has_its_own_key() {
+    let text = board("socket = \"/run/b0.sock\"").replace("\"sim\"", "\"ivshmem\"");
+    let socket = PathBuf::from("/run/b0.sock");
+    assert_eq!(read(&text).unwrap().boards[0].bus, BusSettings::Ivshmem { socket });
+    for (text, complaint) in [
+        (text.replace("socket", "sokcet"), "board.sokcet: unknown key: did you mean \"socket\"?"),
+        (
+            text.replace("socket", "#"),
+            "board.socket: missing: write socket = \"/run/b0.sock\", the",
+        ),
+        (text.replace("/run/", ""), "board.socket: write the whole path, from / on"),
+        (text.replace("ivshmem", "vfio"), "unknown word \"vfio\": choose \"ivshmem\" or \"sim\""),
+        (
+            format!("{text}{}", text.replace("b0\"", "b1\"").replace("phys0", "phys1")),
+            "board.socket: another board has the socket /run/b0.sock: each needs its own",
+        ),
+    ] {
+        let found = complaints(&text);
+        assert!(found.contains(complaint), "{text}\n{found}");
+    }
 }
 
 #[test]
@@ -437,6 +464,7 @@ fn the_manuals_example_is_one_with_every_key_and_its_default() {
     let written = &mut whole.boards[0];
     assert!(written.mac.take().is_some() && written.coalescing.take().is_some());
     assert!(written.console.take().is_some() && !written.addresses.is_empty());
+    assert_ne!(std::mem::replace(&mut written.bus, BusSettings::Sim), BusSettings::Sim);
     written.addresses.clear();
     assert_eq!(whole, least);
 }

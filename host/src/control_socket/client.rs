@@ -129,7 +129,7 @@ impl Asking {
     ///
     /// # Errors
     /// [`ClientError`]; a refusal is one too.
-    pub fn next(&mut self) -> Result<Answer, ClientError> {
+    pub fn answer(&mut self) -> Result<Answer, ClientError> {
         let deadline = Instant::now() + self.patience;
         let mut gathering = Gathering::default();
         let mut buffer = [0; 4096];
@@ -172,7 +172,7 @@ impl Asking {
 /// # Errors
 /// [`ClientError`] says what to do.
 pub fn ask(path: &Path, request: &Request) -> Result<Answer, ClientError> {
-    Asking::begin(path, request)?.next()
+    Asking::begin(path, request)?.answer()
 }
 
 impl ClientError {

@@ -122,7 +122,7 @@ fn a_watch_goes_on_until_the_client_hangs_up() {
     let watch = |ms| Request::Stats { watch_ms: Some(ms) };
     let mut asking = Asking::begin(&folder.socket(), &watch(100)).unwrap();
     for _ in 0..3 {
-        assert_eq!(asking.next().unwrap(), Answer::Stats { boards: Vec::new() });
+        assert_eq!(asking.answer().unwrap(), Answer::Stats { boards: Vec::new() });
     }
     drop(asking);
     assert!(answers.0.load(Ordering::Relaxed) >= 3);
@@ -135,7 +135,7 @@ fn a_watch_goes_on_until_the_client_hangs_up() {
     let watches: Vec<_> = (0..MAX_WATCHES)
         .map(|_| {
             let mut asking = Asking::begin(&folder.socket(), &watch(3_600_000)).unwrap();
-            asking.next().unwrap();
+            asking.answer().unwrap();
             asking
         })
         .collect();

@@ -1,8 +1,17 @@
 //! `vphys`: the command line of virtio-phys.
 
+mod asking;
+#[cfg(feature = "emulated-board")]
 mod board;
+#[cfg(feature = "emulated-board")]
 mod demo;
+#[cfg(feature = "emulated-board")]
 mod emulated_board;
+mod features;
+mod output;
+mod reset;
+mod stats;
+mod status;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -33,7 +42,9 @@ enum Command {
     ///
     /// Exit status: 0 only if every step worked and every byte came back or was
     /// accounted for; 128 + N after signal N; with --shell the shell's.
+    #[cfg(feature = "emulated-board")]
     Demo(demo::Options),
+    #[cfg(feature = "emulated-board")]
     /// Run an emulated board as a process of its own, for a daemon to attach to.
     ///
     /// The board runs the firmware library with its IP stack; its memory and its
@@ -41,6 +52,14 @@ enum Command {
     /// whose configuration has a board with `bus = "ivshmem"` and this socket
     /// attaches to it. SIGUSR1 reboots the board; SIGTERM or Ctrl-C ends it.
     Board(board::Options),
+    /// How the daemon's boards are: link, sessions, last failure.
+    Status(status::Options),
+    /// The counters of the daemon's boards.
+    Stats(stats::Options),
+    /// What a board offers, what the configuration takes away, what is used.
+    Features(features::Options),
+    /// Have a board reset; its link comes back by itself.
+    Reset(reset::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,12 +71,19 @@ fn main() -> ExitCode {
     .format_timestamp(None)
     .init();
     let outcome: anyhow::Result<ExitCode> = match arguments.command {
+        #[cfg(feature = "emulated-board")]
         Command::Demo(options) => demo::run(&options),
+        #[cfg(feature = "emulated-board")]
         Command::Board(options) => board::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Stats(options) => stats::run(&options),
+        Command::Features(options) => features::run(&options),
+        Command::Reset(options) => reset::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         // Where nobody can read it, the exit status has to do.
         let _ = writeln!(std::io::stderr(), "vphys: {error:#}");
+        #[cfg(feature = "emulated-board")]
         if let Some(status) = demo::signal_status(&error) {
             return status;
         }

@@ -1,0 +1,129 @@
+//! How the daemon's exit status says why it ended. The numbers above 63 are
+//! those of sysexits.h, which systemd names in its messages.
+
+use std::fmt;
+
+use virtio_phys_host::config::ConfigError;
+use virtio_phys_host::control_socket::ListenError;
+use virtio_phys_host::daemon::DaemonError;
+use virtio_phys_host::netlink::NetlinkCause;
+use virtio_phys_host::tap::TapError;
+
+/// Why the daemon ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    /// It was asked to.
+    Asked,
+    /// Something failed, at the start or at the end.
+    Failed,
+    /// The command line cannot be understood.
+    Usage,
+    /// A right is missing.
+    NoPermission,
+    /// The configuration is wrong.
+    BadConfiguration,
+}
+
+impl Status {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Asked, Self::Failed, Self::Usage, Self::NoPermission, Self::BadConfiguration];
+
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Asked => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoPermission => 77,
+            Self::BadConfiguration => 78,
+        }
+    }
+
+    /// What it means.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Asked => "it was asked to end, and did in good order",
+            Self::Failed => "it could not start, or had to be ended hard",
+            Self::Usage => "the command line is wrong",
+            Self::NoPermission => "a right is missing: CAP_NET_ADMIN, /dev/net/tun, the socket",
+            Self::BadConfiguration => "the configuration is wrong or not there",
+        }
+    }
+}
+
+/// For `--help`.
+pub(crate) fn table() -> String {
+    let row = |status: &Status| format!("  {:>2}  {}\n", status.code(), status.meaning());
+    Status::ALL.iter().map(row).collect()
+}
+
+/// Why the daemon could not start or go on.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(text: impl fmt::Display) -> Self {
+        Self { status: Status::Failed, text: text.to_string() }
+    }
+
+    /// What is wrong with the board or interface of this name.
+    pub(crate) fn of_board(name: &str, error: &DaemonError) -> Self {
+        let status = if lacks_permission(error) { Status::NoPermission } else { Status::Failed };
+        Self { status, text: format!("{name}: {error}") }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let status =
+            if error.is_permission() { Status::NoPermission } else { Status::BadConfiguration };
+        Self { status, text: error.to_string() }
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let status = if error.is_permission() {
+            Status::NoPermission
+        } else if error.is_configuration() {
+            Status::BadConfiguration
+        } else {
+            Status::Failed
+        };
+        Self { status, text: error.to_string() }
+    }
+}
+
+fn lacks_permission(error: &DaemonError) -> bool {
+    match error {
+        DaemonError::Tap(error) => {
+            matches!(error, TapError::NoAccess { .. } | TapError::NotPermitted { .. })
+        }
+        DaemonError::Netlink(error) => matches!(error.cause, NetlinkCause::NotPermitted),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_same_table() {
+        let manual = include_str!("../../../../docs/daemon.md");
+        for status in Status::ALL {
+            let row = format!("| {} | {} |", status.code(), status.meaning());
+            assert!(manual.contains(&row), "{row}");
+        }
+    }
+}
