@@ -116,7 +116,10 @@ fn a_mask_is_a_number_a_text_or_names() {
 fn every_complaint_has_its_place_and_a_fix() {
     for (lines, complaint) in [
         ("mut = 1500", "b.toml:5:1: board.mut: unknown key: did you mean \"mtu\"?"),
-        ("colour = 1", "b.toml:5:1: board.colour: unknown key: choose one of name, bus, socket, mode, "),
+        (
+            "colour = 1",
+            "b.toml:5:1: board.colour: unknown key: choose one of name, bus, socket, mode, ",
+        ),
         ("mtu = 67", "b.toml:5:7: board.mtu: 67 is out of range: choose 68 to 65521"),
         ("mtu = -1", "b.toml:5:7: board.mtu: -1 is out of range: choose 68 to 65521"),
         ("mtu = 1500.0", "board.mtu: a whole number is needed, this is a fractional number"),

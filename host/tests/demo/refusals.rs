@@ -5,11 +5,10 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
 use nix::unistd::chroot;
 use virtio_phys_host::tap::{Tap, TapOptions};
 
-use crate::run::{FOLDER, KEPT, Tun, as_nobody, root, run, staged, start};
+use crate::run::{FOLDER, KEPT, Tun, as_nobody, root, run, staged};
 
 #[test]
 fn options_that_cannot_be() {
@@ -26,15 +25,12 @@ fn options_that_cannot_be() {
             ("--features 0x300000000", ["takes away ORDER_PLATFORM,", "set bits 0x1000000000"]),
         ] {
             run(&mut stage.demo(options)).refused(&texts);
-            run(&mut stage.daemon(options)).refused(&texts);
         }
         // The demo uses IPv6 as well.
         for mtu in [68, 1279] {
             let ran = run(&mut stage.demo(&format!("--mtu {mtu}")));
             ran.refused(&["too small for IPv6", "choose 1280 or more"]);
         }
-        let ran = run(&mut stage.daemon("--mtu 1279 --address fd77::1/64"));
-        ran.refused(&["too small for an IPv6 address", "choose 1280 or more"]);
         // A program that reads the result finds the reason there, too.
         let ran = run(&mut stage.demo("--json --mtu 67"));
         let failure: serde_json::Value = serde_json::from_str(&ran.refused(&[]).out).unwrap();
@@ -60,19 +56,6 @@ fn options_that_are_not_understood() {
             assert_eq!(ran.code, Some(2), "{ran:#?}");
             ran.said(&[text, "--help"]);
         }
-        for (options, text) in [
-            ("--features 12g", "hexadecimal number of at most 16 digits"),
-            ("--address 10.0.0.1", "an address needs a prefix length"),
-            ("--address 10.0.0.1/33", "not a number from 0 to 32"),
-            ("--address ten/8", "ten:"),
-        ] {
-            let ran = run(&mut stage.daemon(options));
-            assert_eq!(ran.code, Some(2), "{ran:#?}");
-            ran.said(&[text]);
-        }
-        let ran = run(&mut stage.program("virtio-physd", ""));
-        assert_eq!(ran.code, Some(2), "{ran:#?}");
-        ran.said(&["required arguments were not provided:\n  --bus <BUS>\n"]);
     });
 }
 
@@ -81,7 +64,6 @@ fn no_tun_driver() {
     staged("refusals::no_tun_driver", Tun::Missing, |stage| {
         let texts = ["cannot open /dev/net/tun: No such file", "`modprobe tun`"];
         run(&mut stage.demo("")).refused(&texts);
-        run(&mut stage.daemon("")).refused(&texts);
     });
 }
 
@@ -90,14 +72,6 @@ fn a_tun_driver_for_root_only() {
     as_nobody("refusals::a_tun_driver_for_root_only", Tun::Roots, |stage| {
         let texts = ["no permission to open /dev/net/tun", "run as root"];
         run(&mut stage.demo("")).refused(&texts);
-        run(&mut stage.daemon("")).refused(&texts);
-    });
-}
-
-#[test]
-fn no_right_to_make_an_interface() {
-    as_nobody("refusals::no_right_to_make_an_interface", Tun::Everybodys, |stage| {
-        run(&mut stage.daemon("")).refused(&["CAP_NET_ADMIN. Run as root", "--map-root-user"]);
     });
 }
 
@@ -121,8 +95,6 @@ fn a_name_that_is_taken() {
     staged("refusals::a_name_that_is_taken", Tun::Everybodys, |stage| {
         let name = format!("{KEPT}0");
         let kept = Tap::open(&TapOptions::new(&name)).unwrap();
-        let ran = run(&mut stage.daemon(&format!("--interface {name}")));
-        ran.refused(&["named kept0 exists", "choose another name", "`ip link delete kept0`"]);
         // The one that is there stays as it was.
         kept.set_carrier(true).unwrap();
         // The demo's network is another: nothing is taken there.
@@ -175,19 +147,5 @@ fn a_board_that_stops_answering() {
     staged("refusals::a_board_that_stops_answering", Tun::Everybodys, |stage| {
         let ran = run(&mut stage.demo("--seconds 3600 --board-fault silent:2000"));
         ran.refused(&["the link to the board ended: step 20 (run)", "heartbeat stands still"]);
-    });
-}
-
-#[test]
-fn an_empty_slot() {
-    staged("refusals::an_empty_slot", Tun::Everybodys, |stage| {
-        // It keeps looking until it is asked to end.
-        let mut daemon = start(&mut stage.daemon(""), true);
-        daemon.says("next attempt in").signal(Signal::SIGTERM);
-        daemon.end().went_well().said(&[
-            "vphys0: looking for a board",
-            "step 1 (find the control block): no control block",
-            "check that the firmware runs",
-        ]);
     });
 }

@@ -130,10 +130,6 @@ impl Stage {
     pub(crate) fn demo(&self, arguments: &str) -> Command {
         self.program("vphys", &format!("demo {arguments}"))
     }
-
-    pub(crate) fn daemon(&self, arguments: &str) -> Command {
-        self.program("virtio-physd", &format!("--bus sim {arguments}"))
-    }
 }
 
 /// The stage's working folder.

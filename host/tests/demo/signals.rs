@@ -31,16 +31,3 @@ fn the_demo_while_it_attaches() {
         ran.said(&["ended by SIGINT before it was done"]);
     });
 }
-
-#[test]
-fn the_daemon_while_it_waits() {
-    staged("signals::the_daemon_while_it_waits", Tun::Everybodys, |stage| {
-        for signal in [Signal::SIGTERM, Signal::SIGINT] {
-            let mut daemon = start(&mut stage.daemon(""), true);
-            daemon.says("looking for a board").signal(signal);
-            // Its deadline would be a refusal.
-            let ran = daemon.end();
-            ran.went_well().said(&[&format!("ended by {signal}")]);
-        }
-    });
-}

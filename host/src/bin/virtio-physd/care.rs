@@ -42,7 +42,9 @@ pub(crate) fn care(path: &Path, configuration: Configuration) -> Result<(), Fail
     }
     let server = ControlServer::start(listener, Arc::<Fleet>::clone(&fleet))
         .map_err(|error| Failure::new(format_args!("cannot serve the control socket: {error}")))?;
-    notifier.ready(&fleet.summary());
+    let summary = fleet.summary();
+    log::info!("ready: {summary}");
+    notifier.ready(&summary);
     let mut caring = Caring { path, configuration, fleet, signals, notifier, ears: Vec::new() };
     let outcome = caring.wait();
     caring.notifier.stopping();
@@ -71,12 +73,9 @@ fn start(fleet: &Fleet, settings: &BoardSettings) -> Result<(), Failure> {
 
 /// A key that the configuration has and the daemon cannot follow.
 fn unbuilt(settings: &BoardSettings) -> Option<&'static str> {
-    [
-        ("coalescing", settings.coalescing.is_some()),
-        ("console", settings.console.is_some()),
-    ]
-    .into_iter()
-    .find_map(|(key, asked)| asked.then_some(key))
+    [("coalescing", settings.coalescing.is_some()), ("console", settings.console.is_some())]
+        .into_iter()
+        .find_map(|(key, asked)| asked.then_some(key))
 }
 
 /// The daemon at work.
