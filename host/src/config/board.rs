@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use shared::virtq::QueueSize;
 use shared::wire::features::{Features, NAMES, NET_NAMES, REQUIRED};
+use shared::wire::net_control::Coalescing;
 
 use super::reader::{Field, Section};
 use super::similar::most_similar;
-use super::{BoardSettings, Bounds, BusSettings, Coalescing, values};
+use super::{BoardSettings, BusSettings, values};
 use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError};
+use crate::net_control::LONGEST_DELAY_US;
 use crate::session::{LARGE_BUFFER, Layout, SessionConfig};
 use crate::tap::{InterfaceMode, InterfaceName, TapError};
 
@@ -23,11 +25,8 @@ const LOOKS: u32 = 32;
 /// Most looks: some milliseconds. More is a core that never rests.
 const MAX_LOOKS: u32 = 65_536;
 
-/// Most frames that a notification may be put off for: a whole queue.
+/// Most frames that an interrupt may be put off for: a whole queue.
 const MAX_PACKETS: u32 = 32_768;
-
-/// Longest that a notification may be put off, in microseconds.
-const MAX_MICROSECONDS: u32 = 1_000_000;
 
 /// Reads every board; `None` for one that is wrong.
 pub(super) fn all(fields: &[Field<'_, '_>]) -> Vec<Option<BoardSettings>> {
@@ -103,11 +102,14 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
         interface: interface?,
         mode: mode?,
         persistent: persistent?,
-        mac: mac?,
         addresses: addresses?,
-        session: session?,
+        session: SessionConfig {
+            mac: mac?,
+            coalescing: coalescing?,
+            console: console.as_ref()?.is_some(),
+            ..session?
+        },
         looks: looks?,
-        coalescing: coalescing?,
         console: console?,
     })
 }
@@ -292,38 +294,16 @@ fn queue_size(field: &Field<'_, '_>) -> Option<QueueSize> {
     size
 }
 
-/// Bounds for both directions, or for each.
 fn coalescing(field: &Field<'_, '_>) -> Option<Coalescing> {
     let mut section = field.section()?;
-    let each = [section.get("to_host"), section.get("to_board")];
-    let both = bounds(&mut section);
-    section.finish();
-    let both = both?;
-    if each.iter().any(Option::is_some) && both != Bounds::default() {
-        field.wrong("write packets and microseconds, or to_host and to_board with these in them");
-        return None;
-    }
-    let [to_host, to_board] = each.map(|direction| match direction {
-        Some(field) => {
-            let mut section = field.section()?;
-            let read = bounds(&mut section);
-            section.finish();
-            read
-        }
-        None => Some(both),
-    });
-    Some(Coalescing { to_host: to_host?, to_board: to_board? })
-}
-
-fn bounds(section: &mut Section<'_, '_>) -> Option<Bounds> {
     let mut number = |key, most| match section.get(key) {
         Some(field) => field.number(0..=most),
         None => Some(0),
     };
-    let packets = number("packets", MAX_PACKETS);
-    let microseconds = number("microseconds", MAX_MICROSECONDS);
-    let bounds = Bounds { packets: packets?, microseconds: microseconds? };
-    Some(bounds)
+    let max_packets = number("packets", MAX_PACKETS);
+    let max_usecs = number("microseconds", LONGEST_DELAY_US);
+    section.finish();
+    Some(Coalescing { max_packets: max_packets?, max_usecs: max_usecs? })
 }
 
 fn console(field: &Field<'_, '_>, seen: &mut Seen) -> Option<PathBuf> {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::{BoardSettings, Configuration};
+use crate::session::SessionConfig;
 
 /// What to do to get from one configuration to the next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,27 +101,36 @@ fn settle(old: &BoardSettings, new: &mut BoardSettings, mut keep: impl FnMut(&'s
         interface,
         mode,
         persistent,
-        mac,
         addresses: _,
         session,
         looks: _,
-        coalescing: _,
         console,
     } = new;
     stay(&old.bus, bus, || keep("bus"));
     stay(&old.interface, interface, || keep("interface"));
     stay(&old.mode, mode, || keep("mode"));
     stay(&old.persistent, persistent, || keep("persistent"));
-    stay(&old.mac, mac, || keep("mac"));
-    stay(&old.session.mtu, &mut session.mtu, || keep("mtu"));
-    stay(&old.session.feature_mask, &mut session.feature_mask, || keep("features"));
-    let sizes = (old.session.to_host_size, old.session.to_board_size);
-    if (session.to_host_size, session.to_board_size) != sizes {
-        (session.to_host_size, session.to_board_size) = sizes;
-        keep("queue_size");
-    }
-    stay(&old.session.push_limit, &mut session.push_limit, || keep("push_limit"));
-    stay(&old.session.layout, &mut session.layout, || keep("layout"));
     stay(&old.console, console, || keep("console"));
-    *session = old.session;
+    let SessionConfig {
+        layout,
+        feature_mask,
+        to_host_size,
+        to_board_size,
+        push_limit,
+        mtu,
+        mac,
+        coalescing: _,
+        console,
+    } = session;
+    let old = &old.session;
+    stay(&old.mac, mac, || keep("mac"));
+    stay(&old.mtu, mtu, || keep("mtu"));
+    stay(&old.feature_mask, feature_mask, || keep("features"));
+    let mut sizes = (*to_host_size, *to_board_size);
+    stay(&(old.to_host_size, old.to_board_size), &mut sizes, || keep("queue_size"));
+    (*to_host_size, *to_board_size) = sizes;
+    stay(&old.push_limit, push_limit, || keep("push_limit"));
+    stay(&old.layout, layout, || keep("layout"));
+    // Goes with the path above.
+    *console = old.console;
 }

@@ -80,17 +80,12 @@ pub struct BoardSettings {
     pub mode: InterfaceMode,
     /// Whether the interface stays when the daemon ends.
     pub persistent: bool,
-    /// The interface's MAC address, if the board's word is not to count; of a tun
-    /// interface, the one that the board sees.
-    pub mac: Option<[u8; 6]>,
     /// Addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// Rings, buffers, features, MTU.
+    /// Rings, buffers, features, MTU, MAC, coalescing.
     pub session: SessionConfig,
     /// Looks that find nothing before the data thread sleeps.
     pub looks: u32,
-    /// How long notifications may be put off; `None`: as the board has it.
-    pub coalescing: Option<Coalescing>,
     /// Where the board's console is linked to, if it is.
     pub console: Option<PathBuf>,
 }
@@ -106,24 +101,6 @@ pub enum BusSettings {
     /// An empty slot of a simulated bus: the daemon looks for a board there
     /// and finds none.
     Sim,
-}
-
-/// How long notifications may be put off (VirtIO 1.3 §5.1.6.5.10).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Coalescing {
-    /// Interrupts of the receiveq: frames on their way to the host.
-    pub to_host: Bounds,
-    /// Interrupts of the transmitq: buffers of frames that were sent.
-    pub to_board: Bounds,
-}
-
-/// A notification is put off until one of these is reached; 0: not by it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Bounds {
-    /// Frames.
-    pub packets: u32,
-    /// Microseconds.
-    pub microseconds: u32,
 }
 
 impl Configuration {

@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use shared::wire::features::{EVENT_IDX, IN_ORDER};
 use shared::wire::net::feature;
+use shared::wire::net_control::Coalescing;
 
 use super::*;
 use crate::session::Layout;
@@ -39,9 +40,12 @@ fn the_least_that_is_needed() {
     assert_eq!(read.daemon.socket, Path::new(DEFAULT_SOCKET));
     let board = &read.boards[0];
     assert_eq!((board.name.as_str(), board.interface.as_str()), ("b0", "vphys0"));
-    assert_eq!((board.mode, board.persistent, board.mac), (InterfaceMode::Tap, false, None));
+    assert_eq!(
+        (board.mode, board.persistent, board.session.mac),
+        (InterfaceMode::Tap, false, None)
+    );
     assert_eq!(board.session, SessionConfig::default());
-    assert_eq!((board.looks, board.coalescing, &board.console), (32, None, &None));
+    assert_eq!((board.looks, &board.console), (32, &None));
 }
 
 #[test]
@@ -65,7 +69,7 @@ fn every_key() {
         push_limit = 4096
         layout = "bar-only"
         polling = { looks = 0 }
-        coalescing = { to_host = { packets = 8, microseconds = 50 }, to_board = { packets = 4 } }
+        coalescing = { packets = 8, microseconds = 50 }
         console = "/run/x/b0.console"
 
         [[board]]
@@ -75,28 +79,25 @@ fn every_key() {
         mode = "tun"
         persistent = true
         features = "0x1b00000000"
-        coalescing = { packets = 3, microseconds = 7 }
     "#;
     let read = read(text).unwrap();
     assert_eq!(read.daemon.socket, Path::new("/run/x/control.sock"));
     assert_eq!(read.daemon.socket_group.as_deref(), Some("netdev"));
     assert_eq!(read.daemon.log, LevelFilter::Debug);
     let [b0, b1] = read.boards.as_slice() else { panic!("{read:?}") };
-    assert_eq!(b0.mac, Some([2, 0x12, 0x34, 0x56, 0x78, 0x9A]));
+    assert_eq!(b0.session.mac, Some([2, 0x12, 0x34, 0x56, 0x78, 0x9A]));
     assert_eq!(b0.addresses.len(), 2);
     assert_eq!(b0.session.mtu, 9000);
     assert_eq!(b0.session.feature_mask, !(feature::MRG_RXBUF | EVENT_IDX));
     assert_eq!((b0.session.to_host_size.get(), b0.session.to_board_size.get()), (512, 128));
     assert_eq!((b0.session.push_limit, b0.session.layout), (4096, Layout::BarOnly));
     assert_eq!(b0.looks, 0);
-    let bounds = |packets, microseconds| Bounds { packets, microseconds };
-    let each = Coalescing { to_host: bounds(8, 50), to_board: bounds(4, 0) };
-    assert_eq!(b0.coalescing, Some(each));
+    let coalescing = Coalescing { max_packets: 8, max_usecs: 50 };
+    assert_eq!(b0.session.coalescing, Some(coalescing));
     assert_eq!(b0.console.as_deref(), Some(Path::new("/run/x/b0.console")));
     assert_eq!((b1.mode, b1.persistent), (InterfaceMode::Tun, true));
     assert_eq!(b1.session.feature_mask, 0x1b_0000_0000);
-    let both = Coalescing { to_host: bounds(3, 7), to_board: bounds(3, 7) };
-    assert_eq!(b1.coalescing, Some(both));
+    assert_eq!((b1.session.coalescing, b1.session.console), (None, false));
 }
 
 #[test]
@@ -163,8 +164,8 @@ fn every_complaint_has_its_place_and_a_fix() {
         ("polling = { looks = 65537 }", "board.polling.looks: 65537 is out of range"),
         ("polling = { look = 1 }", "board.polling.look: unknown key: did you mean \"looks\"?"),
         (
-            "coalescing = { packets = 1, to_host = { packets = 1 } }",
-            "board.coalescing: write packets and microseconds, or to_host and to_board",
+            "coalescing = { microseconds = 5001 }",
+            "microseconds: 5001 is out of range: choose 0 to 5000",
         ),
         ("console = \"b0\"", "b.toml:5:11: board.console: write the whole path, from / on"),
         ("name = \"b1\"", "b.toml:5:1: not TOML: duplicate key"),
@@ -368,8 +369,10 @@ fn what_changes_live_and_what_stays() {
         ]
     );
     let (old, new, now) = (&first.boards[0], &second.boards[0], &update.configuration.boards[0]);
-    assert_eq!((now.session, now.persistent), (old.session, old.persistent));
-    assert_eq!((&now.addresses, now.looks, now.coalescing), (&new.addresses, 7, new.coalescing));
+    let session = SessionConfig { coalescing: new.session.coalescing, ..old.session };
+    assert!(session.coalescing.is_some());
+    assert_eq!((now.session, now.persistent), (session, old.persistent));
+    assert_eq!((&now.addresses, now.looks), (&new.addresses, 7));
     assert_eq!(update.configuration.daemon.socket, first.daemon.socket);
     assert_eq!(update.configuration.daemon.log, LevelFilter::Warn);
     // Once more the same: now nothing changes, and what stays is said again.
@@ -465,7 +468,9 @@ fn the_manuals_example_is_one_with_every_key_and_its_default() {
     let least = read(&board("")).unwrap();
     assert_eq!(whole.daemon.socket_group.take().as_deref(), Some("netdev"));
     let written = &mut whole.boards[0];
-    assert!(written.mac.take().is_some() && written.coalescing.take().is_some());
+    assert!(written.session.mac.take().is_some());
+    assert!(written.session.coalescing.take().is_some());
+    assert!(std::mem::take(&mut written.session.console));
     assert!(written.console.take().is_some() && !written.addresses.is_empty());
     assert_ne!(std::mem::replace(&mut written.bus, BusSettings::Sim), BusSettings::Sim);
     written.addresses.clear();

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -55,6 +55,13 @@ pub enum ListenError {
         /// Its name.
         group: String,
     },
+    /// The socket cannot be given to the group.
+    GroupDenied {
+        /// Its name.
+        group: String,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// The system refused something else.
     System {
         /// What was tried.
@@ -71,7 +78,9 @@ impl ListenError {
     #[must_use]
     pub fn is_permission(&self) -> bool {
         match self {
-            Self::NoFolder { error, .. } | Self::System { error, .. } => {
+            Self::NoFolder { error, .. }
+            | Self::GroupDenied { error, .. }
+            | Self::System { error, .. } => {
                 error.kind() == ErrorKind::PermissionDenied
             }
             _ => false,
@@ -109,6 +118,11 @@ impl fmt::Display for ListenError {
                 f,
                 "there is no group {group} on this system: make it (`groupadd {group}`), or \
                  change daemon.socket_group"
+            ),
+            Self::GroupDenied { group, error } => write!(
+                f,
+                "cannot give the control socket to group {group}: {error}. Run as root, or as a \
+                 member of that group (systemd: SupplementaryGroups={group})"
             ),
             Self::System { what, path, error } => {
                 write!(f, "cannot {what} the control socket {}: {error}", path.display())?;
@@ -155,17 +169,23 @@ impl ControlListener {
         // are right, and the old file is replaced in one step.
         let draft = folder.join(format!(".vp{}", std::process::id()));
         let _ = fs::remove_file(&draft);
-        let listener = listen_at(&draft, gid).map_err(system("make"))?;
+        let socket = bind_at(&draft).map_err(system("make"))?;
+        let remove = |error: ListenError| {
+            let _ = fs::remove_file(&draft);
+            error
+        };
+        if let (Some(gid), Some(group)) = (gid, group) {
+            let denied = |error| ListenError::GroupDenied { group: group.to_owned(), error };
+            chown(&draft, None, Some(gid)).map_err(denied).map_err(remove)?;
+        }
+        let listener = listen_on(socket, &draft).map_err(system("make")).map_err(remove)?;
         let placed = fs::symlink_metadata(&draft).and_then(|file| {
             fs::rename(&draft, path)?;
             Ok((file.dev(), file.ino()))
         });
         match placed {
             Ok(file) => Ok(Self { listener, path: path.to_owned(), file }),
-            Err(error) => {
-                let _ = fs::remove_file(&draft);
-                Err(system("place")(error))
-            }
+            Err(error) => Err(remove(system("place")(error))),
         }
     }
 
@@ -218,23 +238,16 @@ fn is_free(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-fn listen_at(path: &Path, gid: Option<u32>) -> io::Result<UnixListener> {
+fn bind_at(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &UnixAddr::new(path)?)?;
-    let ready = || -> io::Result<()> {
-        if gid.is_some() {
-            chown(path, None, gid)?;
-        }
-        fs::set_permissions(path, Permissions::from_mode(MODE))?;
-        listen(&socket, Backlog::new(BACKLOG)?)?;
-        Ok(())
-    };
-    match ready() {
-        Ok(()) => Ok(UnixListener::from(socket)),
-        Err(error) => {
-            let _ = fs::remove_file(path);
-            Err(error)
-        }
-    }
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket)
+}
+
+/// Nobody connects before this: until then the socket refuses.
+fn listen_on(socket: OwnedFd, path: &Path) -> io::Result<UnixListener> {
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    Ok(UnixListener::from(socket))
 }

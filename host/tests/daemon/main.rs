@@ -4,6 +4,8 @@
 //! what only root can stage is left out for others, and said so.
 
 mod asking;
+#[cfg(feature = "emulated-board")]
+mod boards;
 mod configuration;
 mod live;
 #[path = "../demo/run.rs"]

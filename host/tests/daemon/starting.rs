@@ -68,6 +68,18 @@ fn a_group_that_is_not_there() {
 }
 
 #[test]
+fn a_group_of_others() {
+    as_nobody("starting::a_group_of_others", Tun::Everybodys, |stage| {
+        let mut command = daemon(stage, &b0(""));
+        let text = fs::read_to_string(configuration_file()).unwrap();
+        let text = text.replacen('\n', "\nsocket_group = \"root\"\n", 1);
+        fs::write(configuration_file(), text).unwrap();
+        let ran = run(&mut command);
+        lacks_a_right(&ran, &["cannot give the control socket to group root: ", "as a member of"]);
+    });
+}
+
+#[test]
 fn a_name_that_is_taken() {
     staged("starting::a_name_that_is_taken", Tun::Everybodys, |stage| {
         let name = format!("{KEPT}0");

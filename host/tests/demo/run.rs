@@ -22,7 +22,7 @@ use virtio_phys_host::namespace::in_namespace;
 const HANGS: Duration = Duration::from_secs(120);
 
 /// Who is nobody on every system.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// The folder that each stage lays over with its own files: it is there
 /// wherever the demo can run, and no test's own files lie in it.

@@ -73,9 +73,7 @@ fn start(fleet: &Fleet, settings: &BoardSettings) -> Result<(), Failure> {
 
 /// A key that the configuration has and the daemon cannot follow.
 fn unbuilt(settings: &BoardSettings) -> Option<&'static str> {
-    [("coalescing", settings.coalescing.is_some()), ("console", settings.console.is_some())]
-        .into_iter()
-        .find_map(|(key, asked)| asked.then_some(key))
+    settings.console.is_some().then_some("console")
 }
 
 /// The daemon at work.

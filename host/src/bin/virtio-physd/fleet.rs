@@ -82,6 +82,7 @@ impl Fleet {
             board.apply(LiveOptions {
                 addresses: settings.addresses.clone(),
                 worker: WorkerOptions { idle_looks: settings.looks },
+                coalescing: settings.session.coalescing,
             });
         }
     }
@@ -128,7 +129,7 @@ fn options(settings: &BoardSettings) -> BoardOptions {
         interface: InterfaceOptions {
             mode: settings.mode,
             persistent: settings.persistent,
-            mac: settings.mac,
+            mac: settings.session.mac,
             mtu: settings.session.mtu,
             addresses: settings.addresses.clone(),
             ..InterfaceOptions::new(&settings.interface)
