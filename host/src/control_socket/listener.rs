@@ -80,9 +80,7 @@ impl ListenError {
         match self {
             Self::NoFolder { error, .. }
             | Self::GroupDenied { error, .. }
-            | Self::System { error, .. } => {
-                error.kind() == ErrorKind::PermissionDenied
-            }
+            | Self::System { error, .. } => error.kind() == ErrorKind::PermissionDenied,
             _ => false,
         }
     }

@@ -99,8 +99,7 @@ fn a_board_that_comes_and_goes() {
         };
         assert_eq!(row("VERSION_1 "), ["yes", "-", "yes"], "{features}");
         assert_eq!(row("EVENT_IDX "), ["yes", "yes", "-"], "{features}");
-        let features: Value =
-            serde_json::from_str(&asked(stage, "features b0 --json")).unwrap();
+        let features: Value = serde_json::from_str(&asked(stage, "features b0 --json")).unwrap();
         assert_eq!(features["masked"], serde_json::json!(["EVENT_IDX"]));
         asked(stage, "reset b0");
         up(stage, 2);

@@ -62,6 +62,9 @@ pub(crate) fn care(path: &Path, configuration: Configuration) -> Result<(), Fail
     outcome
 }
 
+/// A board's name, and how its stop went.
+type Stopped = (String, Result<(), DaemonError>);
+
 /// Starts a board, unless it asks for what is not there.
 fn start(fleet: &Fleet, settings: &BoardSettings) -> Result<(), Failure> {
     if let Some(key) = unbuilt(settings) {
@@ -200,9 +203,9 @@ impl Caring<'_> {
     /// The next board that has stopped, if one has in [`LOOK`].
     fn next_stopped(
         &self,
-        told: &Receiver<(String, Result<(), DaemonError>)>,
+        told: &Receiver<Stopped>,
         deadline: Instant,
-    ) -> Result<Option<(String, Result<(), DaemonError>)>, Failure> {
+    ) -> Result<Option<Stopped>, Failure> {
         match told.recv_timeout(LOOK) {
             Ok(stopped) => return Ok(Some(stopped)),
             Err(RecvTimeoutError::Disconnected) => {
