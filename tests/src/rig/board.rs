@@ -197,6 +197,7 @@ impl<B: NetBackend> Board<B> {
             },
             backend,
         );
+        let device = device.and_then(|device| device.with_control(leak(queue_entries)));
         let (at, len) = (CONTROL_LEN, bus.bar_len() - CONTROL_LEN);
         let memory = if options.board.non_coherent {
             port.cached_memory(at, len)

@@ -5,6 +5,7 @@ use std::fmt;
 use host::bridge::{BridgeCounters, QueuePair};
 use host::bus::Stretch;
 use host::bus::sim::{SimBus, SimDoorbell, SimWindow};
+use host::net_control::{Request, Unable};
 use host::session::{Event, Session, SessionError, Terms};
 use shared::link::Epoch;
 
@@ -115,9 +116,20 @@ impl Host {
         self.session_at = now;
     }
 
+    /// Asks the board's network device for something, and wakes the control
+    /// thread for it.
+    ///
+    /// # Errors
+    /// As for [`Session::ask`].
+    pub fn ask(&mut self, request: Request) -> Result<(), Unable> {
+        self.session_at = 0;
+        self.session.ask(request)
+    }
+
     fn control(&mut self, now: u64) -> Result<bool, RigError> {
-        let message = self.session.message_interrupt().is_some_and(RigLatch::peek);
-        if self.down || (now < self.session_at && !message) {
+        let interrupts = [self.session.message_interrupt(), self.session.slow_interrupt()];
+        let news = interrupts.into_iter().flatten().any(RigLatch::peek);
+        if self.down || (now < self.session_at && !news) {
             return Ok(false);
         }
         let step = self.session.step(now).map_err(|error| {

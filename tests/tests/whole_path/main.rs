@@ -5,6 +5,7 @@ mod anything;
 mod boards;
 mod caches;
 mod come_and_go;
+mod commands;
 mod fuzz;
 mod hostile;
 mod lies;

@@ -81,8 +81,8 @@ pub struct NetDevice<'b, W, B> {
     pub(super) control: Place<'b, W>,
     /// There are records for a control queue.
     controllable: bool,
-    /// Looking at the control queue costs no bus read.
-    pub(super) control_near: bool,
+    /// When the control queue was last looked at, in ms.
+    pub(super) control_looked: u64,
     /// A look has found a command that was not served yet.
     pub(super) control_waits: bool,
     pub(super) settings: Settings,
@@ -130,7 +130,7 @@ impl<'b, W: Window + Clone, B: NetBackend> NetDevice<'b, W, B> {
             transmit: Place::Idle(transmit),
             control: Place::Idle(&mut []),
             controllable: false,
-            control_near: false,
+            control_looked: 0,
             control_waits: false,
             settings: Settings::new(Features::NONE),
             live: false,
@@ -296,9 +296,6 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
         let payload = if setup.queue == TRANSMITQ { Payload::ToBoard } else { Payload::ToHost };
         let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
         self.place(setup.queue).ok_or(impossible)?.open(setup, payload, regions, features)?;
-        if setup.queue == CONTROLQ {
-            self.control_near = setup.driver.is_board();
-        }
         self.pace();
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use virtio_phys_host::bus::ivshmem::{IvshmemBoard, Server, ServerOptions};
@@ -17,6 +17,7 @@ use virtio_phys_host::signals::EndSignals;
 
 use crate::emulated_board::{
     Addresses, Behind, BoardCounters, IvshmemPort, Order, Port, Setup, Surroundings, run as board,
+    wait,
 };
 
 /// How long a server in this process may take to greet.
@@ -149,8 +150,7 @@ impl Surroundings for Process {
         let Some(bus) = bus else { return Order::Off };
         let mut fds = [self.end.as_fd(), self.reboot.as_fd(), bus]
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let _ = poll(&mut fds, timeout);
+        let _ = wait(&mut fds, timeout);
         if self.end.arrived().is_some() {
             Order::Off
         } else if matches!(self.reboot.read_signal(), Ok(Some(_))) {

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use board::device::net::stack::{
@@ -12,6 +12,8 @@ use board::device::net::stack::{
 use board::device::net::{Echo, NetBackend, NetDevice, NetMemory, NetOptions};
 use board::service::{Next, Service, ServiceOptions};
 use board::support::WindowBoard;
+use nix::poll::{PollFd, ppoll};
+use nix::sys::time::TimeSpec;
 use shared::link::{
     BoardDescription, BoardRegion, BoardRegions, Epoch, Heartbeat, Label, Versions,
 };
@@ -61,7 +63,7 @@ pub(crate) enum Order {
 /// What surrounds the board.
 pub(crate) trait Surroundings {
     /// Waits for what becomes readable on the board's bus, an order, or
-    /// `timeout` ms.
+    /// `timeout` microseconds.
     fn pause(&mut self, bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order;
     /// The board is about to sleep, and has counted this.
     fn counted(&mut self, counters: &BoardCounters);
@@ -70,15 +72,21 @@ pub(crate) trait Surroundings {
 /// The board's memory beyond its BAR: the same in each boot.
 struct Ram {
     sockets: Vec<u8>,
-    slots: [Vec<DeviceSlot>; 2],
+    slots: [Vec<DeviceSlot>; 3],
     frames: [Vec<u8>; 2],
+}
+
+/// What of it is the network device's.
+struct NetRam<'a> {
+    frames: NetMemory<'a>,
+    commands: &'a mut [DeviceSlot],
 }
 
 impl Ram {
     fn new() -> Self {
         Self {
             sockets: vec![0; Stack::LEAST_BYTES + Stack::BULK_BUFFERS * SOCKET_BUFFER],
-            slots: [(); 2].map(|()| vec![DeviceSlot::default(); QUEUE_ENTRIES]),
+            slots: [(); 3].map(|()| vec![DeviceSlot::default(); QUEUE_ENTRIES]),
             frames: [(); 2].map(|()| vec![0; NetMemory::FRAME_BYTES]),
         }
     }
@@ -106,12 +114,13 @@ pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundin
 }
 
 /// The network device's memory, its slots as in the first boot.
-fn memory<'a>(slots: &'a mut [Vec<DeviceSlot>; 2], frames: &'a mut [Vec<u8>; 2]) -> NetMemory<'a> {
-    let [receive, transmit] = slots;
+fn memory<'a>(slots: &'a mut [Vec<DeviceSlot>; 3], frames: &'a mut [Vec<u8>; 2]) -> NetRam<'a> {
+    for slots in slots.iter_mut() {
+        slots.fill(DeviceSlot::default());
+    }
+    let [receive, transmit, commands] = slots;
     let [frame, waiting] = frames;
-    receive.fill(DeviceSlot::default());
-    transmit.fill(DeviceSlot::default());
-    NetMemory { slots: [receive, transmit], frame, waiting }
+    NetRam { frames: NetMemory { slots: [receive, transmit], frame, waiting }, commands }
 }
 
 fn with_stack<P: Port>(
@@ -119,7 +128,7 @@ fn with_stack<P: Port>(
     setup: &Setup,
     epoch: Epoch,
     around: &mut impl Surroundings,
-    memory: NetMemory<'_>,
+    memory: NetRam<'_>,
     bytes: &mut [u8],
 ) -> Result<Order> {
     let mut sockets = [const { SocketStorage::EMPTY }; SOCKETS];
@@ -174,7 +183,7 @@ fn boot<P: Port, B: NetBackend>(
     setup: &Setup,
     epoch: Epoch,
     around: &mut impl Surroundings,
-    memory: NetMemory<'_>,
+    memory: NetRam<'_>,
     backend: B,
 ) -> Result<Order> {
     let description = describe(&port.wiring(), setup);
@@ -189,9 +198,10 @@ fn boot<P: Port, B: NetBackend>(
 
     let device = NetDevice::new(
         &NetOptions { mac: mac(setup.number, Card::Host), mtu: 65_521, withhold: 0 },
-        memory,
+        memory.frames,
         backend,
     )
+    .and_then(|device| device.with_control(memory.commands))
     .map_err(|error| anyhow!("{error}"))?;
 
     let control = port.memory(0, CONTROL_LEN)?;
@@ -202,16 +212,16 @@ fn boot<P: Port, B: NetBackend>(
     // A reset from before this boot is none of its business.
     let _ = port.take_reset();
     let start = Instant::now();
-    let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    service.boot(epoch, now());
+    let now = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    service.boot(epoch, now() / 1000);
     loop {
         if let Some(BoardFault::Silent { after_ms }) = setup.fault
-            && now() >= after_ms
+            && now() / 1000 >= after_ms
         {
             while around.pause(None, u64::MAX) != Order::Off {}
             return Ok(Order::Off);
         }
-        let next = service.step(now());
+        let next = service.step_at(now());
         if port.take_reset() {
             return Ok(Order::Reboot);
         }
@@ -229,4 +239,13 @@ fn boot<P: Port, B: NetBackend>(
             order => return Ok(order),
         }
     }
+}
+
+/// Longest single wait: a board wakes for its heartbeat long before.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Waits for `fds` for at most `timeout` microseconds, as finely as the kernel does.
+pub(crate) fn wait(fds: &mut [PollFd<'_>], timeout: u64) -> nix::Result<i32> {
+    let timeout = Duration::from_micros(timeout).min(LONGEST_WAIT);
+    ppoll(fds, Some(TimeSpec::from_duration(timeout)), None)
 }

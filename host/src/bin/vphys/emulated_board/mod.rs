@@ -13,12 +13,12 @@ use anyhow::{Context, Result};
 use board::service::ServiceStats;
 use board::trace::NetCounters;
 use clap::ValueEnum;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use shared::virtq::QueueStats;
 use virtio_phys_host::bus::sim::SimBus;
 use virtio_phys_host::daemon::Stop;
 
-pub(crate) use machine::{Order, Surroundings, run};
+pub(crate) use machine::{Order, Surroundings, run, wait};
 pub(crate) use port::{IvshmemPort, Port};
 
 /// What the board is to be like.
@@ -121,8 +121,7 @@ impl Surroundings for Beside {
     fn pause(&mut self, bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = [readable(self.stop.fd()), readable(bus.unwrap_or(self.stop.fd()))];
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let asked = poll(&mut fds, timeout).unwrap_or(0) > 0 && fds[0].any().unwrap_or(false);
+        let asked = wait(&mut fds, timeout).unwrap_or(0) > 0 && fds[0].any().unwrap_or(false);
         if asked { Order::Off } else { Order::Go }
     }
 
