@@ -10,12 +10,10 @@
 //! 6. [`pool`]: how much memory may be locked for a board.
 //! 7. `raw`: all unsafe code.
 //!
-//! Beside them, [`config`]: what an operator decides; [`signals`]: how a program
-//! is asked to end; [`slow_queue`]: a queue that carries no frames;
-//! [`net_control`]: virtio-net's; and [`console`] with [`pty`]: a board's console.
 //! Beside them, [`config`]: what an operator decides; [`control_socket`]: how a
 //! daemon is asked; [`signals`]: how a program is asked to end; [`slow_queue`]: a
-//! queue that carries no frames; and [`net_control`]: virtio-net's.
+//! queue that carries no frames; [`net_control`]: virtio-net's; and [`console`]
+//! with [`pty`]: a board's console.
 //!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 

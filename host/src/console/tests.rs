@@ -142,6 +142,7 @@ fn queue(
         size,
         in_order,
         event_idx: true,
+        indirect: false,
         sleep_flush: SleepFlush::LookFlushes,
         publish_flush: false,
     };
@@ -318,7 +319,7 @@ proptest! {
     ) {
         let mut rig = Rig::begun(in_order);
         rig.screen.room = 0;
-        let mut said = Vec::new();
+        let mut said: Vec<u8> = Vec::new();
         for (bytes, room) in &pieces {
             rig.now += PERIOD;
             if rig.say(bytes) {
