@@ -359,13 +359,13 @@ fn what_changes_live_and_what_stays() {
         [
             (None, "socket"),
             (Some("b0"), "persistent"),
+            (Some("b0"), "console"),
             (Some("b0"), "mac"),
             (Some("b0"), "mtu"),
             (Some("b0"), "features"),
             (Some("b0"), "queue_size"),
             (Some("b0"), "push_limit"),
             (Some("b0"), "layout"),
-            (Some("b0"), "console"),
         ]
     );
     let (old, new, now) = (&first.boards[0], &second.boards[0], &update.configuration.boards[0]);
