@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shared::wire::features::Features;
 use shared::wire::net::feature;
 
+use super::console::Terminal;
 use super::error::DaemonError;
 use super::interface::Interface;
 use super::status::{FeatureReport, LinkState, PublishedStatus};
@@ -34,7 +35,11 @@ pub(super) struct Control {
 
 impl Control {
     /// Keeps the link to the board on `bus` until it is stopped.
-    pub(super) fn run<B: Bus>(self, bus: B) -> Result<(), DaemonError> {
+    pub(super) fn run<B: Bus>(
+        self,
+        bus: B,
+        terminal: Option<Terminal<B>>,
+    ) -> Result<(), DaemonError> {
         let random = random()?;
         let mut config = self.config;
         if !self.interface.supported().uso4 {
@@ -46,7 +51,9 @@ impl Control {
             start: Instant::now(),
             supervisor: Supervisor::new(bus, config, random),
             worker: None,
+            terminal,
             told: Told::default(),
+            console_told: Told::default(),
             control: self,
         }
         .run()
@@ -58,8 +65,10 @@ struct Walk<B: Bus> {
     control: Control,
     supervisor: Supervisor<B>,
     worker: Option<Worker>,
+    terminal: Option<Terminal<B>>,
     start: Instant,
     told: Told,
+    console_told: Told,
 }
 
 impl<B: Bus> Walk<B> {
@@ -81,7 +90,10 @@ impl<B: Bus> Walk<B> {
                     self.control.status.enter(LinkState::Stopped);
                     return Ok(outcome?);
                 }
-                None => self.wait(step.wait_until.saturating_sub(self.now())),
+                None => {
+                    let until = step.wait_until.min(self.step_console());
+                    self.wait(until.saturating_sub(self.now()));
+                }
             }
             self.take_commands();
             self.look_after_worker();
@@ -93,8 +105,7 @@ impl<B: Bus> Walk<B> {
             Event::Up(link) => {
                 if let Err(error) = self.up(*link) {
                     let why = Ended::Caller(error.to_string());
-                    // A worker that is there belongs to this session.
-                    self.end_worker();
+                    self.end_data();
                     self.supervisor.fail(why);
                 }
             }
@@ -105,8 +116,33 @@ impl<B: Bus> Walk<B> {
                 self.control.status.enter(LinkState::NoLink);
             }
             Event::Changed(change) => self.changed(change),
-            // Consoles are not taken.
-            Event::Console(_) | Event::Removed { .. } | Event::Down => {}
+            Event::Console(link) => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.connect(*link);
+                }
+            }
+            Event::Removed { device } => {
+                if self.terminal.as_mut().is_some_and(|terminal| terminal.forget(device)) {
+                    log::info!("{}: the board took its console away", self.control.name);
+                }
+            }
+            Event::Down => {}
+        }
+    }
+
+    /// Moves what there is on the console: when to look again.
+    fn step_console(&mut self) -> u64 {
+        let now = self.now();
+        let Some(terminal) = &mut self.terminal else { return u64::MAX };
+        match terminal.step(now) {
+            Ok(until) => until,
+            Err((device, error)) => {
+                // The frames go on: only this device is of no use any more.
+                let level = self.console_told.level(&error.to_string(), Instant::now());
+                log::log!(level, "{}: the console is left alone: {error}", self.control.name);
+                self.supervisor.leave_device(device);
+                now
+            }
         }
     }
 
@@ -169,7 +205,7 @@ impl<B: Bus> Walk<B> {
 
     /// The session is over: stops all that touches it, and says why.
     fn ended(&mut self, why: &Ended) {
-        self.end_worker();
+        self.end_data();
         self.carrier_off();
         self.supervisor.released(self.now());
         let retry = self.supervisor.next_attempt().map(|at| at.saturating_sub(self.now()));
@@ -192,6 +228,14 @@ impl<B: Bus> Walk<B> {
         }
     }
 
+    /// Ends all that touches the session's queues.
+    fn end_data(&mut self) {
+        self.end_worker();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.disconnect();
+        }
+    }
+
     /// Ends the worker, if there is one; what it says is of no use any more.
     fn end_worker(&mut self) {
         if let Some(mut worker) = self.worker.take() {
@@ -202,6 +246,7 @@ impl<B: Bus> Walk<B> {
     /// Hears why the worker has ended by itself.
     fn look_after_worker(&mut self) {
         let Some(mut worker) = self.worker.take_if(|worker| worker.has_ended()) else { return };
+        self.end_data();
         self.supervisor.fail(match worker.end() {
             Err(DaemonError::Bridge(error)) => Ended::Bridge(error),
             Err(error) => Ended::Caller(error.to_string()),
@@ -223,7 +268,7 @@ impl<B: Bus> Walk<B> {
                 // With the handle goes the board.
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
                     self.control.status.enter(LinkState::Stopping);
-                    self.end_worker();
+                    self.end_data();
                     self.carrier_off();
                     self.supervisor.stop(self.now());
                     return;
@@ -246,11 +291,13 @@ impl<B: Bus> Walk<B> {
     fn wait(&self, timeout: u64) {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let session = self.supervisor.session();
-        let mut fds = Vec::with_capacity(5);
+        let mut fds = Vec::with_capacity(6);
         fds.push(readable(self.control.wake.fd()));
         fds.extend(self.worker.as_ref().map(|worker| readable(worker.ended())));
         let message = session.and_then(|session| session.message_interrupt()).and_then(Latch::fd);
         fds.extend(message.map(readable));
+        let terminal = self.terminal.as_ref().and_then(Terminal::wants);
+        fds.extend(terminal.map(|(fd, flags)| PollFd::new(fd, flags)));
         let slow = session.and_then(|session| session.slow_interrupt()).and_then(Latch::fd);
         fds.extend(slow.map(readable));
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);

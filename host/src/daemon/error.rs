@@ -5,6 +5,7 @@ use std::{fmt, io};
 use crate::bridge::BridgeError;
 use crate::net::MtuError;
 use crate::netlink::NetlinkError;
+use crate::pty::PtyError;
 use crate::session::SessionError;
 use crate::tap::TapError;
 
@@ -22,6 +23,8 @@ pub enum DaemonError {
     Session(SessionError),
     /// The data path ended.
     Bridge(BridgeError),
+    /// There is no terminal for the console.
+    Console(PtyError),
     /// The operating system refused something else.
     System {
         /// What was tried.
@@ -72,6 +75,7 @@ impl fmt::Display for DaemonError {
             Self::Netlink(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::Bridge(error) => error.fmt(f),
+            Self::Console(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
             Self::ThreadDied => {
                 f.write_str("a thread of the daemon died (a bug; its message is above)")

@@ -5,6 +5,7 @@
 //! reads across the bus; the *worker* moves frames. [`Board`] is the whole of
 //! it for a caller: the demo, `virtio-physd`, or somebody else's launcher.
 
+mod console;
 mod control;
 mod error;
 mod interface;
@@ -23,12 +24,14 @@ use std::thread::{self, JoinHandle};
 use shared::wire::net_control::Coalescing;
 
 use crate::bus::Bus;
+use crate::session::SessionConfig;
 
 pub use error::DaemonError;
 pub use options::{BoardOptions, IDLE_LOOKS, InterfaceMode, InterfaceOptions, WorkerOptions};
 pub use status::{BoardStatus, FeatureReport, LinkState};
 pub use worker::Stop;
 
+use console::Terminal;
 use interface::Interface;
 use status::PublishedStatus;
 use worker::{AskAtEnd, PublishedCounters};
@@ -81,6 +84,7 @@ impl Board {
         // The interface first: what is wrong with it is the operator's to mend
         // and should not cost the board an attach.
         let interface = Interface::create(&options.interface)?;
+        let terminal = options.console.as_deref().map(Terminal::open).transpose()?;
         let status = PublishedStatus::new(BoardStatus::new(&options.name, interface.name()))?;
         let (wake, ended) = (Arc::new(Stop::new()?), Arc::new(Stop::new()?));
         let tell = AskAtEnd(Arc::clone(&ended));
@@ -90,7 +94,7 @@ impl Board {
         let control = control::Control {
             name: options.name,
             interface,
-            config: options.session,
+            config: SessionConfig { console: terminal.is_some(), ..options.session },
             commands: asked,
             wake: Arc::clone(&wake),
             counters: counters.clone(),
@@ -101,7 +105,7 @@ impl Board {
             .name(format!("{name}-control"))
             .spawn(move || {
                 let _tell = tell;
-                control.run(bus)
+                control.run(bus, terminal)
             })
             .map_err(DaemonError::io("start a thread"))?;
         Ok(Self { status, counters, commands, wake, ended, control: Some(control) })

@@ -1,5 +1,7 @@
 //! What the operator decides about one board.
 
+use std::path::PathBuf;
+
 use crate::session::SessionConfig;
 
 pub use super::interface::{InterfaceMode, InterfaceOptions};
@@ -19,6 +21,9 @@ pub struct BoardOptions {
     pub session: SessionConfig,
     /// How its data thread works.
     pub worker: WorkerOptions,
+    /// The path that leads to the console's terminal; `None`: a console is left
+    /// alone.
+    pub console: Option<PathBuf>,
 }
 
 /// How a data thread works.

@@ -346,6 +346,14 @@ impl<B: Bus> Session<B> {
         Ok(())
     }
 
+    /// Has a device reset, and leaves it alone until it comes anew.
+    pub(super) fn leave_device(&mut self, device: u16) {
+        // It has a place as long as its queues may be live.
+        if let Err(refusal) = self.link.reset_device(device) {
+            log::debug!("device {device} keeps its queues: {refusal}");
+        }
+    }
+
     /// A device is gone: what the caller has of it is of no use any more.
     fn forget(&mut self, device: u16) -> Option<Event<B>> {
         let net = self.net_device.take_if(|net| *net == device).is_some();
@@ -378,6 +386,7 @@ impl<B: Bus> Session<B> {
                 }
                 Ok(self.forget(device))
             }
+            LinkEvent::DeviceReset { device } => Ok(self.forget(device)),
             LinkEvent::Device { device, state: REMOVED } => Ok(self.forget(device)),
             LinkEvent::Fault { code, device, queue, count } => {
                 // A board may say so as often as it likes.

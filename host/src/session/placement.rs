@@ -81,9 +81,9 @@ pub struct RingSpots {
 /// is one aligned 64-bit word (docs/protocol-rings.md, "Rings").
 pub const USED_AT: u64 = 4;
 
-/// Slow queues that a session has room for: the control queue, and two for
-/// each of two consoles.
-pub const SLOW_QUEUES: usize = 5;
+/// Slow queues that a session has room for: the control queue, and a console's
+/// two.
+pub const SLOW_QUEUES: usize = 3;
 
 /// One slow queue's rings and buffers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

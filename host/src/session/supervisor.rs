@@ -304,6 +304,13 @@ impl<B: Bus> Supervisor<B> {
         self.config = config;
     }
 
+    /// Has a device reset and left alone, as the caller makes nothing of it.
+    pub fn leave_device(&mut self, device: u16) {
+        if let Some(session) = &mut self.session {
+            session.leave_device(device);
+        }
+    }
+
     /// Has interrupts put off so long from now on.
     pub fn set_coalescing(&mut self, coalescing: Option<Coalescing>) {
         self.config.coalescing = coalescing;

@@ -24,6 +24,7 @@ fn attach(socket: &Path, layout: Layout) -> Board {
         },
         session: SessionConfig { layout, ..SessionConfig::default() },
         worker: WorkerOptions::default(),
+        console: None,
     };
     Board::start(bus, options).unwrap()
 }

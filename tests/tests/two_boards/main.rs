@@ -57,6 +57,7 @@ impl Slot {
                 interface: InterfaceOptions::new(name),
                 session: options.session,
                 worker: WorkerOptions::default(),
+                console: None,
             },
         );
         Self { bus, link: link.unwrap(), board }

@@ -136,6 +136,7 @@ fn options(settings: &BoardSettings) -> BoardOptions {
         },
         session: settings.session,
         worker: WorkerOptions { idle_looks: settings.looks },
+        console: settings.console.clone(),
     }
 }
 

@@ -153,6 +153,7 @@ fn board_options(options: &Options) -> BoardOptions {
             ..InterfaceOptions::new(&options.interface)
         },
         worker: WorkerOptions::default(),
+        console: None,
         session: SessionConfig {
             layout: options.layout.into(),
             feature_mask: options.features.0,
