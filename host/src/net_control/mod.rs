@@ -86,16 +86,26 @@ pub struct NetControl<W: Window, R> {
     features: Features,
     waiting: VecDeque<Request>,
     flight: Option<Flight>,
+    /// The device is live: it serves the queue.
+    started: bool,
     /// A command came too late: nothing is believed or sent any more.
     late: bool,
 }
 
 impl<W: Window, R: Ring> NetControl<W, R> {
     /// The control queue `queue` of a device with which `features` were
-    /// negotiated, CTRL_VQ among them.
+    /// negotiated, CTRL_VQ among them. It sends nothing before
+    /// [`NetControl::start`].
     #[must_use]
     pub const fn new(queue: SlowQueue<W, R>, features: Features) -> Self {
-        Self { queue, features, waiting: VecDeque::new(), flight: None, late: false }
+        let waiting = VecDeque::new();
+        Self { queue, features, waiting, flight: None, started: false, late: false }
+    }
+
+    /// The device is live (DRIVER_OK): no driver notifies it before (VirtIO
+    /// 1.3 §3.1.1), and a command's deadline would run during the bring-up.
+    pub const fn start(&mut self) {
+        self.started = true;
     }
 
     /// Asks for something. It replaces an earlier request of its kind that
@@ -133,7 +143,8 @@ impl<W: Window, R: Ring> NetControl<W, R> {
                 return Err(ControlError::Late);
             }
             Some(_) => {}
-            None => self.send(now)?,
+            None if self.started => self.send(now)?,
+            None => {}
         }
         Ok(outcome)
     }
@@ -197,7 +208,7 @@ impl<W: Window, R: Ring> NetControl<W, R> {
     pub fn wake_at(&self) -> Option<u64> {
         match &self.flight {
             Some(flight) => Some(flight.deadline),
-            None if self.waiting.is_empty() => None,
+            None if self.waiting.is_empty() || !self.started => None,
             None => Some(0),
         }
     }

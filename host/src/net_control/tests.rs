@@ -96,7 +96,8 @@ impl Rig {
             writable: area(WRITABLE),
             doorbell: bell.clone(),
         };
-        let control = NetControl::new(queue, Features::new(features));
+        let mut control = NetControl::new(queue, Features::new(features));
+        control.start();
         Self { control, board, memory, bell, now: 0 }
     }
 
@@ -175,6 +176,20 @@ fn each_request_reaches_the_board_and_its_answer_comes_back() {
         }
         assert_eq!(rig.command(), None);
     }
+}
+
+#[test]
+fn nothing_is_sent_to_a_device_that_is_not_live() {
+    let mut rig = Rig::new();
+    rig.control.started = false;
+    rig.control.ask(Request::AnnounceAck).unwrap();
+    assert_eq!(rig.step(), Ok(None));
+    assert_eq!((rig.command(), rig.bell.0.get()), (None, 0));
+    assert_eq!(rig.control.wake_at(), None);
+    // A bring-up may take its time.
+    rig.now = 10 * DEADLINE;
+    rig.control.start();
+    assert!(rig.exchange(ACK_OK).accepted);
 }
 
 #[test]

@@ -188,7 +188,10 @@ impl<B: Bus> Session<B> {
                     self.set_up_queues(device)?;
                     continue;
                 }
-                Progress::DeviceUp { .. } => self.up.take(),
+                Progress::DeviceUp { device } => {
+                    self.start_control(device);
+                    self.up.take()
+                }
                 Progress::Event(event) => {
                     let event = self.board_said(now, event)?;
                     events += 1;

@@ -54,6 +54,15 @@ impl<B: Bus> Session<B> {
         Ok(Some(at))
     }
 
+    /// A device is live: if it is the network device, what is wished of it goes out.
+    pub(super) fn start_control(&mut self, device: u16) {
+        if self.net_device == Some(device)
+            && let Some(control) = &mut self.beside.control
+        {
+            control.start();
+        }
+    }
+
     /// Asks the network device for something; what became of it is logged.
     ///
     /// # Errors
