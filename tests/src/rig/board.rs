@@ -115,6 +115,8 @@ pub struct Engine {
     finishes_each: bool,
     /// Where it last posted to: its barrier is the engine's.
     last: Option<SimWindow>,
+    /// What it was told last does not end in time.
+    pub fails: bool,
 }
 
 impl Engine {
@@ -126,6 +128,13 @@ impl Engine {
             EngineKind::Mixed(from) => from,
         };
         if len >= from { window.dma_view() } else { None }
+    }
+
+    /// Accepted by the bus: whatever the CPU stores now comes behind it.
+    fn push_out(&mut self) {
+        if let Some(window) = self.last.take() {
+            window.barrier(Barrier::Full);
+        }
     }
 }
 
@@ -139,7 +148,7 @@ impl DmaEngine<SimWindow> for Engine {
         let view = self.view(to, from.len());
         if view.is_none() {
             // What the engine wrote to the same bytes comes first.
-            self.finish()?;
+            self.push_out();
         } else if self.last.is_none() {
             // What the CPU wrote to the same bytes comes first.
             to.barrier(Barrier::Full);
@@ -147,7 +156,7 @@ impl DmaEngine<SimWindow> for Engine {
         CpuCopy.post(from, view.as_ref().unwrap_or(to), offset)?;
         self.last = view;
         if self.finishes_each {
-            self.finish()?;
+            self.push_out();
             // The CPU has seen that it is over; what it loads comes behind.
             to.barrier(Barrier::Read);
         }
@@ -155,15 +164,15 @@ impl DmaEngine<SimWindow> for Engine {
     }
 
     fn finish(&mut self) -> Result<(), DmaError> {
-        // Accepted by the bus: whatever the CPU stores now comes behind it.
-        if let Some(window) = self.last.take() {
-            window.barrier(Barrier::Full);
+        if std::mem::take(&mut self.fails) {
+            return Err(DmaError::Timeout);
         }
+        self.push_out();
         Ok(())
     }
 
     fn drain(&mut self) {
-        let _ = self.finish();
+        self.push_out();
     }
 }
 
@@ -216,7 +225,12 @@ impl<B: NetBackend> Board<B> {
             0,
             describe(bus, options),
             support,
-            Engine { kind: engine, finishes_each: options.board.non_coherent, last: None },
+            Engine {
+                kind: engine,
+                finishes_each: options.board.non_coherent,
+                last: None,
+                fails: false,
+            },
             [device.expect("the device's options do")],
             ServiceOptions { spin, recheck_ms: 10 },
         )

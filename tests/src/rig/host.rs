@@ -44,7 +44,7 @@ pub struct Host {
 
 /// The data thread.
 #[derive(Clone, Copy, Debug)]
-enum Data {
+pub(super) enum Data {
     Awake { idle: u32 },
     Asleep { until: u64 },
 }
@@ -170,7 +170,7 @@ impl Host {
 }
 
 /// One turn of the data thread; `None`: it sleeps.
-fn turn(
+pub(super) fn turn(
     pair: &mut Pair,
     data: &mut Data,
     spin: u32,

@@ -15,9 +15,11 @@ mod board;
 mod bus;
 pub mod frames;
 mod host;
+mod lasting;
 mod options;
 mod port;
 mod random;
+mod turns;
 
 use std::fmt;
 
@@ -33,9 +35,11 @@ use shared::window::Window;
 pub use board::{BOARD_MAC, Board, CONTROL_LEN, CacheHook, Engine, HOST_MAC, RigSupport};
 pub use bus::{RigBus, RigLatch};
 pub use host::{Host, Pair};
+pub use lasting::LastingRig;
 pub use options::{BoardOptions, EngineKind, RigOptions};
 pub use port::QueuePort;
 pub use random::Random;
+use turns::Turns;
 
 /// Why the host's end stopped.
 #[derive(Debug)]
@@ -67,12 +71,6 @@ pub enum Turn {
     Slept,
 }
 
-/// Turns that make a millisecond while somebody is awake.
-const TURNS_A_MS: u64 = 4096;
-
-/// Turns that the sides' shares of them stay as they are, at most.
-const LONGEST_MOOD: u64 = 64;
-
 /// Time is moved by no more than this at once, in ms.
 const LONGEST_SLEEP: u64 = 1_000;
 
@@ -98,11 +96,7 @@ pub struct Rig<B: NetBackend = Echo> {
     pub board_hangs: bool,
     /// The host gets no turns: its process is gone, its memory still there.
     pub host_hangs: bool,
-    random: Random,
-    /// The host's share of the turns, out of 16, and for how many more.
-    share: u64,
-    mood: u64,
-    turns: u64,
+    turns: Turns,
 }
 
 impl Rig<Echo> {
@@ -144,10 +138,7 @@ impl<B: NetBackend> Rig<B> {
             options,
             board_hangs: false,
             host_hangs: false,
-            random: Random::new(options.seed ^ 0x5EED_0F70),
-            share: 8,
-            mood: 0,
-            turns: 0,
+            turns: Turns::new(options.seed),
         })
     }
 
@@ -156,20 +147,11 @@ impl<B: NetBackend> Rig<B> {
     /// # Errors
     /// The host's end stopped; a daemon would detach now.
     pub fn step(&mut self) -> Result<Turn, RigError> {
-        self.turns += 1;
-        if self.turns.is_multiple_of(TURNS_A_MS) {
+        let turns::Next { host_first, bus_steps, millisecond } = self.turns.next();
+        if millisecond {
             self.pass(1);
         }
-        if self.mood == 0 {
-            self.mood = 1 + self.random.below(LONGEST_MOOD);
-            // Now and then one of them has every turn.
-            self.share = self.random.below(17);
-        }
-        self.mood -= 1;
-        let host_first = self.random.below(16) < self.share;
-        if self.random.below(16) == 0 {
-            self.bus.run(self.random.below(32));
-        }
+        self.bus.run(bus_steps);
         if self.turn_of(host_first)? || self.turn_of(!host_first)? {
             return Ok(Turn::Taken);
         }
@@ -412,7 +394,7 @@ impl<B: NetBackend> Rig<B> {
             "seed {:#x}, at {} ms, turn {}; board {:?} asleep {:?}; host {:?}",
             self.options.seed,
             self.now,
-            self.turns,
+            self.turns.taken(),
             self.board.stats(),
             self.board.asleep(),
             self.host,

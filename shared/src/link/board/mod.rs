@@ -316,6 +316,8 @@ impl<W: Window + Clone> BoardLink<W> {
 
     /// One look; `true`: look again soon.
     fn look(&mut self, now_ms: u64, model: &mut impl BoardModel<W>, next: &mut LinkNext) -> bool {
+        // The doorbell was drained before: what it announced is loaded now.
+        self.host_page.barrier(Barrier::Read);
         let written: u32 = self.host_page.load(host_page::SESSION);
         match self.phase {
             Phase::Silent => false,
