@@ -100,7 +100,9 @@ impl Interface {
         for &(address, prefix) in &self.options.addresses {
             self.netlink.add_address(name, address, prefix)?;
         }
-        Ok(InterfacePort::new(self.tap.try_clone()?, link))
+        let mut port = InterfacePort::new(self.tap.try_clone()?, link);
+        port.announce(self.options.addresses.iter().map(|(address, _)| *address));
+        Ok(port)
     }
 
     /// Turns the carrier on or off: whether something is at the other end.

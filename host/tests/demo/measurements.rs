@@ -127,6 +127,59 @@ fn an_interface_without_ethernet() {
     });
 }
 
+/// The object of a run with two boards that went well.
+#[track_caller]
+fn two_boards(stage: &Stage, arguments: &str) -> Value {
+    let ran = run(&mut stage.demo(&format!("--boards 2 --json --seconds 0.3 {arguments}")));
+    ran.went_well();
+    assert_eq!(ran.err, "", "{arguments}: nothing but the object");
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["ok"], true, "{arguments}: {report}");
+    let frames = report["frames_checked"].as_u64().unwrap();
+    let bytes = report["bytes_checked"].as_u64().unwrap();
+    assert!(frames > 64 && bytes > 60 * frames, "{arguments}: {report}");
+    let boards = report["boards"].as_array().unwrap();
+    assert_eq!(boards.len(), 2);
+    for (board, name, interface) in
+        [(&boards[0], "board A", "vphys0"), (&boards[1], "board B", "vphys1")]
+    {
+        assert_eq!((&board["board"], &board["interface"]), (&name.into(), &interface.into()));
+        for way in ["to_board", "to_host"] {
+            // The kernel has a few of its own.
+            let moved = board["frames"][way].as_u64().unwrap();
+            assert!((frames..frames + 100).contains(&moved), "{name} {way}: {report}");
+            let stores = &board["per_packet"][way]["control_stores_host"];
+            assert!(stores.as_f64().is_some_and(|stores| stores >= 0.0), "{name} {way}: {report}");
+        }
+        assert_eq!(board["completion_polled"], 0, "{report}");
+    }
+    report
+}
+
+#[test]
+fn one_board_to_the_other_and_back() {
+    staged("measurements::one_board_to_the_other_and_back", Tun::Everybodys, |stage| {
+        for layout in ["split", "bar-only", "all-host"] {
+            let report = two_boards(stage, &format!("--layout {layout}"));
+            assert_eq!(report["layout"], layout);
+            for board in report["boards"].as_array().unwrap() {
+                for way in ["to_board", "to_host"] {
+                    let reads = cost(board, way, "bus_reads");
+                    assert_eq!(reads == 0.0, layout == "split", "{layout} {way}: {board}");
+                }
+            }
+        }
+        two_boards(stage, "--mtu 9000");
+        two_boards(stage, "--mtu 65521 --features 1300000000");
+        let ran = run(&mut stage.demo("--boards 2 --seconds 0.1"));
+        ran.went_well().said(&["bridge0: a frame went there and back", "all as they were sent"]);
+        for text in ["board A behind vphys0 ", "board B behind vphys1 "] {
+            assert!(ran.out.contains(text), "{ran:#?}");
+        }
+        assert!(ran.out.lines().all(|line| line.len() < 80), "{}", ran.out);
+    });
+}
+
 #[test]
 fn every_mtu_carries_everything() {
     staged("measurements::every_mtu_carries_everything", Tun::Everybodys, |stage| {

@@ -31,6 +31,10 @@ fn options_that_cannot_be() {
             let ran = run(&mut stage.demo(&format!("--mtu {mtu}")));
             ran.refused(&["too small for IPv6", "choose 1280 or more"]);
         }
+        let ran = run(&mut stage.demo("--boards 2 --mode tun"));
+        ran.refused(&["a bridge takes no IP packets", "choose --mode tap"]);
+        let ran = run(&mut stage.demo("--boards 2 --interface vphys0"));
+        ran.refused(&["two boards have two interfaces", "vphys%d instead of vphys0"]);
         // A program that reads the result finds the reason there, too.
         let ran = run(&mut stage.demo("--json --mtu 67"));
         let failure: serde_json::Value = serde_json::from_str(&ran.refused(&[]).out).unwrap();
@@ -50,6 +54,8 @@ fn options_that_are_not_understood() {
             ("--layout diagonal", "[possible values: split, bar-only, all-host]"),
             ("--mode ether", "[possible values: tap, tun]"),
             ("--json --shell", "cannot be used with"),
+            ("--boards 2 --shell", "cannot be used with"),
+            ("--boards 3", "3 is not in 1..=2"),
             ("--no-such-option", "unexpected argument '--no-such-option'"),
         ] {
             let ran = run(&mut stage.demo(options));

@@ -114,7 +114,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         name: options.name.clone(),
         number: options.number,
         addresses,
-        behind: options.behind,
+        behind: options.behind.clone(),
         fault: None,
     };
     // Nobody need read it.

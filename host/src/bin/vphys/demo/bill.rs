@@ -1,11 +1,15 @@
 //! The bill of one phase of the demo.
 
+use std::time::Duration;
+
+use anyhow::Result;
 use virtio_phys_host::bridge::BridgeCounters;
 use virtio_phys_host::bus::sim::{Bill, Initiator, Label, Plane, SimBus};
 use virtio_phys_host::daemon::Board;
 use virtio_phys_host::session::Terms;
 
 use super::report::PerPacket;
+use super::watch::Watch;
 use crate::emulated_board::{BoardCounters, EmulatedBoard};
 
 /// Queue numbers plus one: doorbell and vector 0 are the message channel's.
@@ -27,6 +31,28 @@ pub(crate) fn label(bus: &SimBus, terms: &Terms) {
             notification: TO_HOST_NOTIFICATION,
         },
     ]);
+}
+
+/// Reads all counters once both sides have come to rest: each publishes its
+/// own before it sleeps, and an idle link sleeps after some microseconds.
+pub(crate) fn quiet(
+    watch: Watch<'_>,
+    bus: &SimBus,
+    link: &Board,
+    board: &EmulatedBoard,
+) -> Result<Reading> {
+    let take = || Reading::take(bus, link, board);
+    let mut reading = take();
+    for _ in 0..50 {
+        watch.pause(Duration::from_millis(20))?;
+        let again = take();
+        if again.moved_nothing_since(&reading) {
+            return Ok(again);
+        }
+        reading = again;
+    }
+    // A connection that is still being closed moves a few frames: they are counted.
+    Ok(reading)
 }
 
 /// All counters at one moment.

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Print one JSON object on one line and nothing else.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Seconds of TCP traffic in each direction, from 0.05 to 3600.
+    /// Seconds of traffic in each direction, from 0.05 to 3600.
     #[arg(long, default_value = "3", value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Where rings and buffers lie.
@@ -29,8 +29,18 @@ pub(crate) struct Options {
     /// oneself, instead of the measurements.
     #[arg(long, conflicts_with_all = ["json", "seconds"])]
     pub(crate) shell: bool,
+    /// How many boards there are. With 2 each has an interface of its own, and
+    /// board A sends frames over the kernel's bridge to board B, which sends them back.
+    #[arg(
+        long,
+        value_name = "1|2",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=2),
+        conflicts_with = "shell"
+    )]
+    pub(crate) boards: u8,
     /// Name of the interface, or a pattern such as vphys%d.
-    #[arg(long, value_name = "NAME", default_value = "vphys0")]
+    #[arg(long, value_name = "NAME", default_value = "vphys%d")]
     pub(crate) interface: String,
     /// The interface's MTU in bytes, from 1280 to 65521.
     #[arg(long, value_name = "BYTES", default_value_t = 1500)]
@@ -87,6 +97,17 @@ impl Options {
     /// What is wrong with the options taken together, before anything is made.
     pub(crate) fn check(&self) -> Result<()> {
         let mtu = check_mtu(self.mtu, None)?;
+        if self.boards > 1 {
+            ensure!(
+                matches!(self.mode, ModeOption::Tap),
+                "a bridge takes no IP packets: choose --mode tap for two boards"
+            );
+            ensure!(
+                self.interface.contains("%d"),
+                "two boards have two interfaces: choose a pattern such as vphys%d instead of {}",
+                self.interface
+            );
+        }
         ensure!(
             mtu >= MIN_MTU_IPV6,
             "an MTU of {mtu} is too small for IPv6, which the demo uses too: choose \

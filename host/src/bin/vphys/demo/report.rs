@@ -108,11 +108,7 @@ impl Report {
             "ping     half within {:.1} us, 99 of 100 within {:.1} us\n\n",
             self.rtt_us.p50, self.rtt_us.p99
         ));
-        let mut row = |name: &str, down: &str, up: &str| {
-            let line = format!("{name:<NAME$}{down:>FIGURE$}{up:>FIGURE$}");
-            out.push_str(line.trim_end());
-            out.push('\n');
-        };
+        let mut row = |name: &str, down: &str, up: &str| line(&mut out, name, down, up);
         let whole = |both: &BothWays<u64>| [both.to_board.to_string(), both.to_host.to_string()];
         let checked = &self.bytes_checked;
         let bytes = BothWays { to_board: checked.tcp_to_board, to_host: checked.tcp_to_host };
@@ -124,31 +120,48 @@ impl Report {
         );
         let [down, up] = whole(&bytes);
         row("  payload, bytes", &down, &up);
-        let [down, up] = whole(&self.frames);
-        row("  frames", &down, &up);
-        row("", "", "");
-        row("Each of these frames cost", "", "");
-        let (down, up) = (&self.per_packet.to_board, &self.per_packet.to_host);
-        for (name, down, up) in [
-            ("  bus reads", down.bus_reads, up.bus_reads),
-            ("  fetches by the DMA engine", down.dma_fetches, up.dma_fetches),
-            ("  reads before sleeping", down.sleep_flushes, up.sleep_flushes),
-            ("  control stores by the host", down.control_stores_host, up.control_stores_host),
-            ("  control stores by the board", down.control_stores_board, up.control_stores_board),
-            ("  doorbells", down.doorbells, up.doorbells),
-            ("  interrupts", down.interrupts, up.interrupts),
-            ("  copies of its payload by us", down.copies, up.copies),
-        ] {
-            row(name, &format!("{down:.3}"), &format!("{up:.3}"));
-        }
+        costs(&mut out, &self.frames, &self.per_packet);
         out.push('\n');
-        out.push_str(&wrapped(EXPLANATION, ""));
+        out.push_str(&explanation());
         out
     }
 }
 
+/// The rows that say how many frames there were and what each cost.
+pub(super) fn costs(out: &mut String, frames: &BothWays<u64>, per_packet: &BothWays<PerPacket>) {
+    let mut row = |name: &str, down: &str, up: &str| line(out, name, down, up);
+    row("  frames", &frames.to_board.to_string(), &frames.to_host.to_string());
+    row("", "", "");
+    row("Each of these frames cost", "", "");
+    let (down, up) = (&per_packet.to_board, &per_packet.to_host);
+    for (name, down, up) in [
+        ("  bus reads", down.bus_reads, up.bus_reads),
+        ("  fetches by the DMA engine", down.dma_fetches, up.dma_fetches),
+        ("  reads before sleeping", down.sleep_flushes, up.sleep_flushes),
+        ("  control stores by the host", down.control_stores_host, up.control_stores_host),
+        ("  control stores by the board", down.control_stores_board, up.control_stores_board),
+        ("  doorbells", down.doorbells, up.doorbells),
+        ("  interrupts", down.interrupts, up.interrupts),
+        ("  copies of its payload by us", down.copies, up.copies),
+    ] {
+        row(name, &format!("{down:.3}"), &format!("{up:.3}"));
+    }
+}
+
+/// One line of the table.
+pub(super) fn line(out: &mut String, name: &str, down: &str, up: &str) {
+    let line = format!("{name:<NAME$}{down:>FIGURE$}{up:>FIGURE$}");
+    out.push_str(line.trim_end());
+    out.push('\n');
+}
+
 /// What the figures mean.
-const EXPLANATION: &str = "Throughput is TCP payload over time, as the two ends counted it; the \
+pub(super) fn explanation() -> String {
+    wrapped(EXPLANATION, "")
+}
+
+/// What the figures mean.
+const EXPLANATION: &str = "Throughput is payload over time, as the two ends counted it; the \
     bus is simulated in memory, so it and the times say what the code costs, not what a card \
     would do. The counts are what a card's bus would carry. A bus read is a load across the bus \
     on the data path, for which a CPU waits about a microsecond on PCIe; a side makes one more \

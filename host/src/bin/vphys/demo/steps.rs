@@ -3,17 +3,18 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
-use virtio_phys_host::daemon::{Board, BoardOptions, InterfaceOptions, WorkerOptions};
+use virtio_phys_host::daemon::{Board, BoardOptions, DaemonError, InterfaceOptions, WorkerOptions};
 use virtio_phys_host::namespace::enter_namespace;
 use virtio_phys_host::session::{SessionConfig, Terms};
 use virtio_phys_host::signals::EndSignals;
 use virtio_phys_host::tap::InterfaceMode;
 
 use super::bill::{self, Reading};
+use super::pair;
+use super::pair_report::PairReport;
 use super::ping::{Pinger, percentile_us};
 use super::progress::Progress;
 use super::report::{BothWays, Checked, Failure, Report, RoundTrip};
@@ -28,6 +29,8 @@ const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 const BOARD_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 const PREFIX_V4: u8 = 24;
 const PREFIX_V6: u8 = 64;
+pub(super) const ADDRESSES: Addresses =
+    Addresses { v4: (BOARD_V4, PREFIX_V4), v6: (BOARD_V6, PREFIX_V6) };
 
 const PINGS: u16 = 200;
 const ECHO_BYTES: usize = 4 << 20;
@@ -41,6 +44,7 @@ const LONGEST_DATAGRAM: u32 = 9000;
 /// What the demo ends with where nothing went wrong.
 enum Done {
     Measured(Box<Report>),
+    Pair(Box<PairReport>),
     Shell(ExitCode),
 }
 
@@ -49,6 +53,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let outcome = perform(options);
     match outcome {
         Ok(Done::Measured(report)) => {
+            print(&if options.json { report.json()? } else { report.text() })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Done::Pair(report)) => {
             print(&if options.json { report.json()? } else { report.text() })?;
             Ok(ExitCode::SUCCESS)
         }
@@ -81,12 +89,14 @@ fn perform(options: &Options) -> Result<Done> {
         |()| "a network of the demo's own, which ends with it".to_owned(),
     )?;
     let signals = EndSignals::block().context("cannot receive signals")?;
+    if options.boards > 1 {
+        return pair::perform(options, progress, &signals).map(|report| Done::Pair(report.into()));
+    }
     let bus = SimBus::new(SimOptions::counted())?;
-    let addresses = Addresses { v4: (BOARD_V4, PREFIX_V4), v6: (BOARD_V6, PREFIX_V6) };
     let setup = Setup {
         name: "emulated board".to_owned(),
         number: 0x79,
-        addresses,
+        addresses: ADDRESSES,
         behind: Behind::Stack,
         fault: options.board_fault,
     };
@@ -108,7 +118,9 @@ fn with_board(
     let (link, terms) = progress.step(
         "attach",
         || {
-            let link = Board::start(bus.host(), board_options(options))?;
+            let addresses =
+                vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)];
+            let link = Board::start(bus.host(), board_options(options, addresses))?;
             interface = link.status().interface;
             let terms = attached(&link, signals)?;
             Ok((link, terms))
@@ -122,7 +134,7 @@ fn with_board(
         },
     )?;
     bill::label(bus, &terms);
-    let watch = Watch::new(signals, &link);
+    let watch = Watch::new(signals, std::slice::from_ref(&link));
     let outcome = if options.shell {
         print(&welcome(&interface)).and_then(|()| shell::run(signals, watch)).map(Done::Shell)
     } else {
@@ -130,7 +142,12 @@ fn with_board(
             .run()
             .map(|report| Done::Measured(Box::new(report)))
     };
-    match (outcome, link.stop()) {
+    settled(outcome, link.stop())
+}
+
+/// What came of it, with its links stopped.
+pub(super) fn settled<T>(outcome: Result<T>, stopped: Result<(), DaemonError>) -> Result<T> {
+    match (outcome, stopped) {
         (Ok(done), Ok(())) => Ok(done),
         (Ok(_), Err(error)) => Err(error.into()),
         (Err(error), Ok(())) => Err(error),
@@ -143,13 +160,13 @@ fn with_board(
     }
 }
 
-fn board_options(options: &Options) -> BoardOptions {
+pub(super) fn board_options(options: &Options, addresses: Vec<(IpAddr, u8)>) -> BoardOptions {
     BoardOptions {
         name: "demo".to_owned(),
         interface: InterfaceOptions {
             mode: options.mode.into(),
             mtu: options.mtu,
-            addresses: vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)],
+            addresses,
             ..InterfaceOptions::new(&options.interface)
         },
         worker: WorkerOptions::default(),
@@ -294,20 +311,7 @@ impl Measurement<'_> {
         Ok((tcp, udp))
     }
 
-    /// Reads all counters once both sides have come to rest: each publishes its
-    /// own before it sleeps, and an idle link sleeps after some microseconds.
     fn quiet_reading(&self) -> Result<Reading> {
-        let take = || Reading::take(self.bus, self.link, self.board);
-        let mut reading = take();
-        for _ in 0..50 {
-            self.watch.pause(Duration::from_millis(20))?;
-            let again = take();
-            if again.moved_nothing_since(&reading) {
-                return Ok(again);
-            }
-            reading = again;
-        }
-        // A connection that is still being closed moves a few frames: they are counted.
-        Ok(reading)
+        bill::quiet(self.watch, self.bus, self.link, self.board)
     }
 }

@@ -49,12 +49,12 @@ pub(crate) fn status_of(signal: i32) -> ExitCode {
 #[derive(Clone, Copy)]
 pub(crate) struct Watch<'a> {
     signals: &'a EndSignals,
-    board: &'a Board,
+    boards: &'a [Board],
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) const fn new(signals: &'a EndSignals, board: &'a Board) -> Self {
-        Self { signals, board }
+    pub(crate) const fn new(signals: &'a EndSignals, boards: &'a [Board]) -> Self {
+        Self { signals, boards }
     }
 
     /// Waits until `fd` is ready for `what`, for at most `longest`: whether it is.
@@ -64,25 +64,37 @@ impl<'a> Watch<'a> {
         what: PollFlags,
         longest: Duration,
     ) -> Result<bool> {
+        self.wait_for(Some((fd, what)), longest)
+    }
+
+    fn wait_for(
+        &self,
+        awaited: Option<(BorrowedFd<'_>, PollFlags)>,
+        longest: Duration,
+    ) -> Result<bool> {
         let deadline = Instant::now() + longest;
         loop {
-            let mut fds = [
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.board.changed(), PollFlags::POLLIN),
-                PollFd::new(fd, what),
-            ];
+            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let changed = |board: &'a Board| PollFd::new(board.changed(), PollFlags::POLLIN);
+            fds.extend(self.boards.iter().map(changed));
+            fds.extend(awaited.map(|(fd, what)| PollFd::new(fd, what)));
             poll_until(&mut fds, deadline)?;
-            let [signal, link, ready] = fds.map(|fd| fd.any().unwrap_or(false));
-            if signal && let Some(signal) = self.signals.arrived() {
+            let mut woken = fds.iter().map(|fd| fd.any().unwrap_or(false));
+            if woken.next() == Some(true)
+                && let Some(signal) = self.signals.arrived()
+            {
                 return Err(Ended::Signal(signal).into());
             }
-            if link {
-                self.board.acknowledge();
-                let status = self.board.status();
-                if status.state != LinkState::Up {
-                    return Err(Ended::Link(status.last_failure.unwrap_or_default()).into());
+            for (board, changed) in self.boards.iter().zip(woken.by_ref()) {
+                if changed {
+                    board.acknowledge();
+                    let status = board.status();
+                    if status.state != LinkState::Up {
+                        return Err(Ended::Link(status.last_failure.unwrap_or_default()).into());
+                    }
                 }
             }
+            let ready = woken.next() == Some(true);
             if ready || Instant::now() >= deadline {
                 return Ok(ready);
             }
@@ -91,8 +103,7 @@ impl<'a> Watch<'a> {
 
     /// Does nothing for `time`.
     pub(crate) fn pause(&self, time: Duration) -> Result<()> {
-        // Something that never becomes readable: the link's end alone counts.
-        self.wait(self.board.ended(), PollFlags::POLLIN, time).map(drop)
+        self.wait_for(None, time).map(drop)
     }
 
     /// Whether the demo may go on.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use board::device::net::stack::{
     PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
 };
-use board::device::net::{Echo, NetBackend, NetDevice, NetMemory, NetOptions};
+use board::device::net::{self, Echo, NetBackend, NetDevice, NetMemory, NetOptions};
 use board::service::{Next, Service, ServiceOptions};
 use board::support::WindowBoard;
 use nix::poll::{PollFd, ppoll};
@@ -23,6 +23,7 @@ use shared::region::Rights;
 use shared::virtq::DeviceSlot;
 
 use super::port::{Port, Wiring};
+use super::talker::Talker;
 use super::{Behind, BoardCounters, BoardFault, Setup};
 
 /// The control pages come first in BAR 0, board memory behind them.
@@ -39,13 +40,13 @@ const SOCKET_BUFFER: usize = 512 << 10;
 
 /// Whose network card an address belongs to.
 #[derive(Clone, Copy)]
-enum Card {
+pub(super) enum Card {
     Host = 1,
     Board = 2,
 }
 
 /// A locally administered address.
-const fn mac(number: u8, card: Card) -> [u8; 6] {
+pub(super) const fn mac(number: u8, card: Card) -> [u8; 6] {
     [0x02, 0x76, 0x70, 0x68, number, card as u8]
 }
 
@@ -101,8 +102,12 @@ pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundin
     loop {
         let Ram { sockets, slots, frames } = &mut ram;
         let memory = memory(slots, frames);
-        let order = match setup.behind {
+        let order = match &setup.behind {
             Behind::Echo => boot(port, setup, epoch, around, memory, Echo::swapping())?,
+            Behind::Talker(talk) => {
+                let talker = Talker::new(talk.clone(), setup.mac());
+                boot(port, setup, epoch, around, memory, net::Port::new(talker, 0))?
+            }
             Behind::Stack => with_stack(port, setup, epoch, around, memory, sockets)?,
         };
         if order == Order::Off {
@@ -135,7 +140,7 @@ fn with_stack<P: Port>(
     let mut packets = [PacketMetadata::EMPTY; 2 * UDP_PACKETS];
     let stack = Stack::new(
         &StackConfig {
-            mac: mac(setup.number, Card::Board),
+            mac: setup.mac(),
             ipv4: Some((setup.addresses.v4.0.octets(), setup.addresses.v4.1)),
             ipv6: Some((setup.addresses.v6.0.octets(), setup.addresses.v6.1)),
             seed: epoch.get().into(),
@@ -161,7 +166,7 @@ fn describe(wiring: &Wiring, setup: &Setup) -> BoardDescription {
     BoardDescription {
         name: Label::new(&setup.name),
         firmware: Label::new(env!("CARGO_PKG_VERSION")),
-        mac: mac(setup.number, Card::Board),
+        mac: setup.mac(),
         versions: match setup.fault {
             Some(BoardFault::Version) => Versions { min: max + 1, max: max + 2 },
             _ => Versions::OURS,

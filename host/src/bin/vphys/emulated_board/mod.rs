@@ -3,6 +3,7 @@
 
 mod machine;
 mod port;
+mod talker;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
@@ -20,6 +21,7 @@ use virtio_phys_host::daemon::Stop;
 
 pub(crate) use machine::{Order, Surroundings, run, wait};
 pub(crate) use port::{IvshmemPort, Port};
+pub(crate) use talker::{Talk, Tally, Task};
 
 /// What the board is to be like.
 #[derive(Clone, Debug)]
@@ -36,6 +38,13 @@ pub(crate) struct Setup {
     pub(crate) fault: Option<BoardFault>,
 }
 
+impl Setup {
+    /// The board's own MAC address.
+    pub(crate) const fn mac(&self) -> [u8; 6] {
+        machine::mac(self.number, machine::Card::Board)
+    }
+}
+
 /// The board's addresses on the link, with their prefix lengths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
@@ -44,12 +53,15 @@ pub(crate) struct Addresses {
 }
 
 /// What lies behind the network device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Debug, ValueEnum)]
 pub(crate) enum Behind {
     /// An IP stack: ping, TCP and UDP echo, and a status page.
     Stack,
     /// Each frame comes back, its MAC addresses exchanged.
     Echo,
+    /// Code of its own that sends frames to another station.
+    #[value(skip)]
+    Talker(Talk),
 }
 
 /// What the board does wrong, to see how the host takes it.
