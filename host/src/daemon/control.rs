@@ -163,6 +163,10 @@ impl<B: Bus> Walk<B> {
         if let Err(error) = outcome {
             log::error!("{name}: {error}");
         }
+        if change.announce {
+            self.control.interface.announce();
+            self.supervisor.announced();
+        }
     }
 
     fn is_network_device(&self, device: u16) -> bool {

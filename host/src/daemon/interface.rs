@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::error::DaemonError;
-use crate::interface::InterfacePort;
+use crate::interface::{Announcements, InterfacePort};
 use crate::ip::LinkAddresses;
 use crate::net::{MIN_MTU_IPV6, MtuError, Offloads, check_mtu};
 use crate::netlink::Netlink;
@@ -52,6 +52,9 @@ pub(super) struct Interface {
     tap: Tap,
     options: InterfaceOptions,
     netlink: Netlink,
+    announcements: Announcements,
+    /// The MAC address that the board knows the host by, in a session.
+    mac: Option<[u8; 6]>,
 }
 
 impl Interface {
@@ -66,7 +69,8 @@ impl Interface {
         let tap = Tap::open(&TapOptions { mode, persistent, ..TapOptions::new(&options.name) })?;
         let options = InterfaceOptions { name: tap.name().to_owned(), ..options.clone() };
         netlink.set_mtu(&options.name, options.mtu)?;
-        Ok(Self { tap, options, netlink })
+        let announcements = Announcements::default();
+        Ok(Self { tap, options, netlink, announcements, mac: None })
     }
 
     /// What this kernel can leave to a board.
@@ -100,9 +104,20 @@ impl Interface {
         for &(address, prefix) in &self.options.addresses {
             self.netlink.add_address(name, address, prefix)?;
         }
-        let mut port = InterfacePort::new(self.tap.try_clone()?, link);
-        port.announce(self.options.addresses.iter().map(|(address, _)| *address));
-        Ok(port)
+        self.mac = Some(link.host);
+        if self.options.mode == InterfaceMode::Tun {
+            // On a tap that is the kernel's to do.
+            self.announce();
+        }
+        Ok(InterfacePort::new(self.tap.try_clone()?, link, self.announcements.clone()))
+    }
+
+    /// Tells the board's network where the interface's addresses are.
+    pub(super) fn announce(&self) {
+        if let Some(mac) = self.mac {
+            let addresses = self.options.addresses.iter();
+            self.announcements.say(mac, addresses.map(|(address, _)| *address));
+        }
     }
 
     /// Turns the carrier on or off: whether something is at the other end.

@@ -93,6 +93,11 @@ impl<B: Bus> Session<B> {
         }
     }
 
+    /// Tells the board that the host has announced itself, as it had asked.
+    pub(super) fn announced(&mut self) {
+        self.wish(Request::AnnounceAck);
+    }
+
     /// The device's configuration has changed.
     pub(super) const fn config_changed(&mut self) {
         self.beside.stale = true;

@@ -311,6 +311,13 @@ impl<B: Bus> Supervisor<B> {
         }
     }
 
+    /// The host has announced itself, as the board had asked.
+    pub fn announced(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.announced();
+        }
+    }
+
     /// Has interrupts put off so long from now on.
     pub fn set_coalescing(&mut self, coalescing: Option<Coalescing>) {
         self.config.coalescing = coalescing;
