@@ -25,6 +25,8 @@ pub struct ToBoardCounters {
     pub sleep_flushes: u64,
     /// Times that every descriptor was in flight when a frame was waiting.
     pub ring_full: u64,
+    /// Frames that the board had not returned when their queue was reset.
+    pub lost_in_reset: u64,
 }
 
 /// Counters of frames on their way to the host.
@@ -74,6 +76,7 @@ impl Add for ToBoardCounters {
             doorbells: self.doorbells + other.doorbells,
             sleep_flushes: self.sleep_flushes + other.sleep_flushes,
             ring_full: self.ring_full + other.ring_full,
+            lost_in_reset: self.lost_in_reset + other.lost_in_reset,
         }
     }
 }

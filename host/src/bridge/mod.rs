@@ -9,6 +9,7 @@
 mod buffers;
 mod counters;
 mod pair;
+mod reset;
 mod to_board;
 mod to_host;
 
@@ -20,6 +21,7 @@ use shared::link::{LinkLoss, Reason};
 pub use buffers::{BufferArea, Staging};
 pub use counters::{BridgeCounters, ToBoardCounters, ToHostCounters};
 pub use pair::{QueuePair, Timer};
+pub use reset::Way;
 pub use to_board::{ToBoard, ToBoardParts};
 pub use to_host::{MAX_FRAME_BUFFERS, ToHost};
 

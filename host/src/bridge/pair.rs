@@ -122,7 +122,8 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
 
     fn watch_progress(&mut self, now: u64) -> Result<(), BridgeError> {
         let returned = self.to_board.returned();
-        if returned != self.progress.returned || !self.to_board.in_flight() {
+        let waits = self.to_board.in_flight() && !self.to_board.held;
+        if returned != self.progress.returned || !waits {
             self.progress = Progress { returned, at: Some(now) };
         }
         let idle = now.saturating_sub(*self.progress.at.get_or_insert(now));
@@ -143,7 +144,10 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         self.to_board_interrupt.drain();
         // Only when it is full does a used to_board buffer matter before the
         // next frame. One flush serves both queues.
-        let full = self.to_board.is_full();
+        let full = self.to_board.waits_for_room();
+        if self.to_host.held {
+            return if full { self.to_board.queue.arm() } else { Ok(true) };
+        }
         if full {
             self.to_board.queue.ask();
         }
@@ -174,8 +178,8 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         // full: only then were they asked for.
         let returned = self.to_board_interrupt.drain();
         let announced = self.to_host_interrupt.drain() || returned;
-        let work = self.to_host.queue.pending()? > 0
-            || (self.to_board.is_full() && self.to_board.queue.pending()? > 0);
+        let work = (!self.to_host.held && self.to_host.queue.pending()? > 0)
+            || (self.to_board.waits_for_room() && self.to_board.queue.pending()? > 0);
         let counters = &mut self.to_host.counters;
         if announced {
             self.timer.unannounced = false;

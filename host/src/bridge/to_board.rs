@@ -23,8 +23,10 @@ pub struct ToBoard<W: Window, R> {
     push_limit: u32,
     header: OutboundHeader,
     doorbell: R,
-    counters: ToBoardCounters,
+    pub(super) counters: ToBoardCounters,
     returned: u64,
+    /// The queue is being reset, and left alone.
+    pub(super) held: bool,
 }
 
 /// What [`ToBoard::new`] puts together.
@@ -59,6 +61,7 @@ impl<W: Window, R: Ring> ToBoard<W, R> {
             doorbell,
             counters: ToBoardCounters::default(),
             returned: 0,
+            held: false,
         }
     }
 
@@ -71,16 +74,23 @@ impl<W: Window, R: Ring> ToBoard<W, R> {
         port: &mut impl FramePort<W>,
         budget: u16,
     ) -> Result<Moved, BridgeError> {
+        if self.held {
+            return Ok(Moved::default());
+        }
         self.queue.park();
         self.reclaim()?;
         let mut moved = Moved::default();
         let outcome = self.fill_ring(port, budget, &mut moved);
         // Also after an error: what is in the ring is the board's to have.
         if moved.frames > 0 && self.queue.publish() {
-            self.doorbell.ring();
-            self.counters.doorbells += 1;
+            self.ring();
         }
         outcome.map(|()| moved)
+    }
+
+    pub(super) fn ring(&mut self) {
+        self.doorbell.ring();
+        self.counters.doorbells += 1;
     }
 
     fn fill_ring(
@@ -183,10 +193,16 @@ impl<W: Window, R: Ring> ToBoard<W, R> {
         self.returned
     }
 
-    /// Whether a frame from the port would find no free descriptor.
+    /// Whether a frame from the port would find no free descriptor, or a queue
+    /// that is being reset.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.queue.next_head().is_none()
+        self.held || self.waits_for_room()
+    }
+
+    /// Whether the board has to return something before a frame can go.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.held && self.queue.next_head().is_none()
     }
 
     /// Whether the board holds buffers of this queue.

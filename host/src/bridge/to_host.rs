@@ -32,6 +32,8 @@ pub struct ToHost<W: Window, R> {
     sanitizer: Sanitizer,
     doorbell: R,
     pub(super) counters: ToHostCounters,
+    /// The queue is being reset, and left alone.
+    pub(super) held: bool,
 }
 
 impl<W: Window, R: Ring> ToHost<W, R> {
@@ -52,6 +54,7 @@ impl<W: Window, R: Ring> ToHost<W, R> {
             sanitizer,
             doorbell,
             counters: ToHostCounters::default(),
+            held: false,
         };
         new.refill();
         new
@@ -73,6 +76,9 @@ impl<W: Window, R: Ring> ToHost<W, R> {
         port: &mut impl FramePort<W>,
         budget: u16,
     ) -> Result<Moved, BridgeError> {
+        if self.held {
+            return Ok(Moved::default());
+        }
         self.queue.park();
         let mut moved = Moved::default();
         let outcome = self.empty_ring(port, budget, &mut moved);
@@ -83,7 +89,7 @@ impl<W: Window, R: Ring> ToHost<W, R> {
         outcome.map(|()| moved)
     }
 
-    fn empty_ring(
+    pub(super) fn empty_ring(
         &mut self,
         port: &mut impl FramePort<W>,
         budget: u16,
@@ -149,7 +155,7 @@ impl<W: Window, R: Ring> ToHost<W, R> {
     }
 
     /// Gives every free descriptor, with its buffer, back to the board.
-    fn refill(&mut self) {
+    pub(super) fn refill(&mut self) {
         while let Some(slot) = self.queue.next_head() {
             let segment = Segment {
                 address: self.buffers.address(slot),
@@ -164,9 +170,13 @@ impl<W: Window, R: Ring> ToHost<W, R> {
 
     fn publish(&mut self) {
         if self.queue.publish() {
-            self.doorbell.ring();
-            self.counters.doorbells += 1;
+            self.ring();
         }
+    }
+
+    pub(super) fn ring(&mut self) {
+        self.doorbell.ring();
+        self.counters.doorbells += 1;
     }
 
     /// The counters so far.

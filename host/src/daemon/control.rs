@@ -126,7 +126,8 @@ impl<B: Bus> Walk<B> {
                     log::info!("{}: the board took its console away", self.control.name);
                 }
             }
-            Event::Down => {}
+            // Nobody here asks for a queue's reset.
+            Event::QueueReset(_) | Event::QueueUp(_) | Event::Down => {}
         }
     }
 

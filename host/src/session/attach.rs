@@ -2,7 +2,7 @@
 
 use shared::link::{
     AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkEvent, LinkLoss, Progress,
-    Reason, Refusal, Versions,
+    QueuePlacement, Reason, Refusal, Versions,
 };
 use shared::raw::StoreWidth;
 use shared::region::Rights;
@@ -16,7 +16,9 @@ use super::error::SessionError;
 use super::memory::SessionMemory;
 use super::net::Link;
 use super::placement::{Layout, Placement};
+use super::ring_reset::way;
 use super::slow::{CONSOLE_ID, ConsoleLink, Slow};
+use crate::bridge::Way;
 use crate::bus::{Bus, HostMemory, Latch, Ring};
 use crate::limit::RateLimit;
 use crate::net_control::NetConfigChange;
@@ -53,6 +55,11 @@ pub enum Event<B: Bus> {
     },
     /// The network device's configuration has changed.
     Changed(NetConfigChange),
+    /// The board has let go of a queue with frames, as was asked: restart it
+    /// (`bridge::QueuePair::restart`), then call [`Session::set_up_queue`].
+    QueueReset(Way),
+    /// It is set up again: `bridge::QueuePair::resume`.
+    QueueUp(Way),
     /// The session is over; the board has let go of everything.
     Down,
 }
@@ -78,6 +85,8 @@ pub struct Session<B: Bus> {
     /// What waits for its device to be up.
     pub(super) up: Option<Event<B>>,
     pub(super) net_device: Option<u16>,
+    /// Where the two queues with frames lie.
+    pub(super) frame_queues: Option<[QueuePlacement; 2]>,
     pub(super) slow: Slow<B>,
     pub(super) beside: Beside<B>,
     /// A device of use was there.
@@ -130,6 +139,7 @@ impl<B: Bus> Session<B> {
             region: None,
             up: None,
             net_device: None,
+            frame_queues: None,
             slow: Slow::default(),
             beside: Beside::default(),
             found: false,
@@ -362,6 +372,7 @@ impl<B: Bus> Session<B> {
         let net = self.net_device.take_if(|net| *net == device).is_some();
         if net {
             self.beside = Beside::default();
+            self.frame_queues = None;
         }
         let ours = self.slow.forget_console(device) || net;
         ours.then_some(Event::Removed { device })
@@ -378,6 +389,12 @@ impl<B: Bus> Session<B> {
                 Ok(None)
             }
             LinkEvent::BoardReset { granted: false } => Err(SessionError::ResetRefused),
+            LinkEvent::QueueReset { device, queue } if self.net_device == Some(device) => {
+                Ok(way(queue).map(Event::QueueReset))
+            }
+            LinkEvent::QueueUp { device, queue } if self.net_device == Some(device) => {
+                Ok(way(queue).map(Event::QueueUp))
+            }
             LinkEvent::ConfigRead { device } if self.net_device == Some(device) => {
                 Ok(self.config_read())
             }

@@ -2,7 +2,7 @@
 
 use shared::link::Outbound;
 use shared::virtq::QueueSize;
-use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, REQUIRED};
+use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, REQUIRED, RING_RESET};
 use shared::wire::net::{HEADER_BYTES, feature};
 
 use super::config::{LARGE_BUFFER, LEAST_LARGE_BUFFERS, MERGEABLE_BUFFER, SessionConfig};
@@ -15,6 +15,7 @@ const USABLE: u64 = REQUIRED.bits()
     | INDIRECT_DESC
     | EVENT_IDX
     | IN_ORDER
+    | RING_RESET
     | feature::CSUM
     | feature::GUEST_CSUM
     | feature::MTU

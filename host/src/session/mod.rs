@@ -12,6 +12,7 @@ mod error;
 mod memory;
 mod net;
 mod placement;
+mod ring_reset;
 mod slow;
 mod supervisor;
 #[cfg(test)]

@@ -17,8 +17,8 @@ use crate::bus::{Bus, HostMemory, Stretch};
 use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
 
 /// virtio-net's queue numbers (VirtIO 1.3 §5.1.2).
-const TO_HOST_QUEUE: u16 = 0;
-const TO_BOARD_QUEUE: u16 = 1;
+pub(super) const TO_HOST_QUEUE: u16 = 0;
+pub(super) const TO_BOARD_QUEUE: u16 = 1;
 
 /// Looks at an idle link's rings come this often where the board has not said
 /// how often its heart beats, in ms.
@@ -120,7 +120,7 @@ impl<B: Bus> Session<B> {
             doorbell: u32::from(queue) + 1,
             vector: u32::from(queue) + 1,
         };
-        let mut queues = vec![
+        let frame_queues = [
             queue(TO_HOST_QUEUE, to_host_size, to_host_at),
             queue(TO_BOARD_QUEUE, to_board_size, to_board_at),
         ];
@@ -171,7 +171,9 @@ impl<B: Bus> Session<B> {
             areas: areas(placement, memory, self.region),
             board,
         };
+        let mut queues = frame_queues.to_vec();
         queues.extend(self.set_up_control(&config, features)?);
+        self.frame_queues = Some(frame_queues);
         self.link.supply_queues(&queues)?;
         Ok(Event::Up(Box::new(Link { pair, terms })))
     }

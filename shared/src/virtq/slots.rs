@@ -17,14 +17,22 @@ pub(super) struct Slots<S, T> {
 
 impl<S: AsRef<[T]> + AsMut<[T]>, T: Default> Slots<S, T> {
     /// All records in their default state.
-    pub(super) fn new(mut storage: S, size: QueueSize) -> Result<Self, SetupError> {
+    pub(super) fn new(storage: S, size: QueueSize) -> Result<Self, SetupError> {
+        let mut slots = Self { storage, spare: T::default(), mask: 0, slot: PhantomData };
+        slots.reset(size)?;
+        Ok(slots)
+    }
+
+    /// Back to that, for a queue of `size`.
+    pub(super) fn reset(&mut self, size: QueueSize) -> Result<(), SetupError> {
         let needed = usize::from(size.get());
-        let slots = storage.as_mut();
+        let slots = self.storage.as_mut();
         let found = slots.len();
         for slot in slots.get_mut(..needed).ok_or(SetupError::SlotsShort { found, needed })? {
             *slot = T::default();
         }
-        Ok(Self { storage, spare: T::default(), mask: size.mask(), slot: PhantomData })
+        self.mask = size.mask();
+        Ok(())
     }
 
     /// The record `index`.

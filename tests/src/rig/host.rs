@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use host::bridge::{BridgeCounters, QueuePair};
+use host::bridge::{BridgeCounters, QueuePair, Way};
 use host::bus::Stretch;
 use host::bus::sim::{SimBus, SimDoorbell, SimWindow};
 use host::net_control::{Request, Unable};
@@ -33,6 +33,8 @@ pub struct Host {
     pub sleeps: u64,
     /// Times that it tried to, those included.
     pub sleep_attempts: u64,
+    /// Queues with frames that were reset and are up again.
+    pub restarted: u64,
     /// Host memory that the session has shared for its data path.
     pub shared: Vec<Stretch>,
     data: Data,
@@ -77,6 +79,7 @@ impl Host {
             epoch,
             sleeps: 0,
             sleep_attempts: 0,
+            restarted: 0,
             shared: Vec::new(),
             data: Data::Awake { idle: 0 },
             session_at: now,
@@ -97,10 +100,10 @@ impl Host {
     /// other; `false`: both sleep.
     pub(super) fn turn(&mut self, now: u64, port: &mut QueuePort) -> Result<bool, RigError> {
         self.control_next = !self.control_next;
-        if self.control_next && self.control(now)? || self.data(now, port)? {
+        if self.control_next && self.control(now, port)? || self.data(now, port)? {
             return Ok(true);
         }
-        self.control(now)
+        self.control(now, port)
     }
 
     /// When the first thread wakes by itself.
@@ -126,7 +129,20 @@ impl Host {
         self.session.ask(request)
     }
 
-    fn control(&mut self, now: u64) -> Result<bool, RigError> {
+    /// Begins the reset of a queue with frames. It goes on by itself until
+    /// [`Host::restarted`] counts it.
+    ///
+    /// # Errors
+    /// It cannot be asked for.
+    pub fn reset_queue(&mut self, way: Way) -> Result<(), SessionError> {
+        if let Some(pair) = &mut self.pair {
+            pair.hold(way);
+        }
+        self.session_at = 0;
+        self.session.reset_queue(way)
+    }
+
+    fn control(&mut self, now: u64, port: &mut QueuePort) -> Result<bool, RigError> {
         let interrupts = [self.session.message_interrupt(), self.session.slow_interrupt()];
         let news = interrupts.into_iter().flatten().any(RigLatch::peek);
         if self.down || (now < self.session_at && !news) {
@@ -152,6 +168,20 @@ impl Host {
                 self.data = Data::Awake { idle: 0 };
             }
             Some(Event::Down) => self.down = true,
+            Some(Event::QueueReset(way)) => {
+                if let Some(pair) = &mut self.pair {
+                    pair.restart(way, port).map_err(RigError::Bridge)?;
+                }
+                self.session.set_up_queue(way).map_err(RigError::Session)?;
+                self.session_at = now;
+            }
+            Some(Event::QueueUp(way)) => {
+                if let Some(pair) = &mut self.pair {
+                    pair.resume(way);
+                }
+                self.data = Data::Awake { idle: 0 };
+                self.restarted += 1;
+            }
             Some(Event::Removed { .. }) => self.pair = None,
             Some(Event::Console(_) | Event::Changed(_)) | None => {}
         }

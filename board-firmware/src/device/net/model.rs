@@ -319,6 +319,7 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
             place.free();
         }
         if queue == RECEIVEQ {
+            self.counters.dropped_unfit += u64::from(self.waiting.is_some());
             self.waiting.clear();
         }
         true

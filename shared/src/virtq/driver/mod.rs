@@ -87,9 +87,62 @@ where
     /// # Errors
     /// [`SetupError`] if windows or records are too short.
     pub fn new(parts: Parts<D, A, U>, slots: S, options: RingOptions) -> Result<Self, SetupError> {
-        let (size, used_at) = (options.size, parts.used_at);
-        check_parts(&parts, size)?;
-        let mut slots = Slots::<S, DriverSlot>::new(slots, size)?;
+        check_parts(&parts, options.size)?;
+        let used_at = parts.used_at;
+        let mut queue = Self {
+            parts,
+            tables: None,
+            slots: Slots::new(slots, options.size)?,
+            handshake: handshake(options, used_at),
+            in_order: options.in_order,
+            wide: used_is_wide(used_at),
+            added: 0,
+            taken: 0,
+            free: options.size.get(),
+            next: 0,
+            batch_end: 0,
+            batch_len: 0,
+            broken: None,
+        };
+        queue.write_first_state();
+        Ok(queue)
+    }
+
+    /// Begins a new life behind a reset of this queue (VirtIO 1.3 §2.6.1) that
+    /// the device has *confirmed*: buffers that are out are the caller's again,
+    /// a fault is forgotten, and the parts are in their first state, for
+    /// `options`, which may ask for another size. Only then is the device told
+    /// of the queue. What was counted stays.
+    ///
+    /// Words that the device writes of the old life all the same meet the
+    /// checks of the new one, in which nothing is in flight.
+    ///
+    /// # Errors
+    /// [`SetupError`] if windows, tables or records are too short for the new
+    /// size; the queue is unchanged.
+    pub fn restart(&mut self, options: RingOptions) -> Result<(), SetupError> {
+        check_parts(&self.parts, options.size)?;
+        if let Some(tables) = &self.tables {
+            tables.check(options.size)?;
+        }
+        self.slots.reset(options.size)?;
+        let stats = self.handshake.stats;
+        self.handshake = handshake(options, self.parts.used_at);
+        self.handshake.stats = stats;
+        self.in_order = options.in_order;
+        (self.added, self.taken) = (0, 0);
+        (self.free, self.next) = (options.size.get(), 0);
+        (self.batch_end, self.batch_len) = (0, 0);
+        self.broken = None;
+        self.write_first_state();
+        Ok(())
+    }
+
+    /// Writes the first state of all three parts; the records are fresh.
+    fn write_first_state(&mut self) {
+        let RingOptions { size, in_order, .. } = *self.handshake.options();
+        let (parts, slots) = (&self.parts, &mut self.slots);
+        let used_at = parts.used_at;
         for index in 0..size.get() {
             parts.descriptors.store(descriptor_address(index), 0_u64);
             parts.descriptors.store(descriptor_tail(index), 0_u64);
@@ -97,37 +150,33 @@ where
             parts.used.store(used_len(used_at, index), 0_u32);
             let slot = slots.get_mut(index);
             slot.link = index.wrapping_add(1);
-            slot.entry = if options.in_order { index } else { 0 };
+            slot.entry = if in_order { index } else { 0 };
         }
         for even in (0..size.get()).step_by(2) {
             let (low, high) = (slots.get(even).entry, slots.get(even + 1).entry);
             parts.avail.store(avail_pair(even), index_word(low, high));
         }
-        let mine = RingWords { index: AVAIL_INDEX, event: used_event(size) };
-        let theirs = RingWords { index: used_at, event: avail_event(used_at, size) };
-        parts.avail.store(mine.event, 0_u32);
-        parts.avail.store(mine.index, 0_u32);
-        parts.used.store(theirs.event, 0_u32);
-        parts.used.store(theirs.index, 0_u32);
+        parts.avail.store(used_event(size), 0_u32);
+        parts.avail.store(AVAIL_INDEX, 0_u32);
+        parts.used.store(avail_event(used_at, size), 0_u32);
+        parts.used.store(used_at, 0_u32);
         // A, B: whatever tells the device of the queue comes behind all this.
         parts.descriptors.barrier(Barrier::Write);
         parts.avail.barrier(Barrier::Write);
         parts.used.barrier(Barrier::Write);
-        Ok(Self {
-            parts,
-            tables: None,
-            slots,
-            handshake: Handshake::new(options, mine, theirs),
-            in_order: options.in_order,
-            wide: used_is_wide(used_at),
-            added: 0,
-            taken: 0,
-            free: size.get(),
-            next: 0,
-            batch_end: 0,
-            batch_len: 0,
-            broken: None,
-        })
+    }
+
+    /// How the queue was set up.
+    #[must_use]
+    pub fn options(&self) -> RingOptions {
+        *self.handshake.options()
+    }
+
+    /// Buffers that were added and not taken back.
+    #[inline(always)]
+    #[must_use]
+    pub fn buffers(&self) -> u16 {
+        self.added.wrapping_sub(self.taken)
     }
 
     /// Entries.
@@ -238,7 +287,7 @@ where
         self.fail(fault);
     }
 
-    /// What was counted since the set-up.
+    /// What was counted since the first set-up.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
         self.handshake.stats
@@ -255,4 +304,11 @@ where
     fn fail(&mut self, fault: PeerFault) -> PeerFault {
         *self.broken.get_or_insert(fault)
     }
+}
+
+/// The handshake of rings in their first state.
+fn handshake(options: RingOptions, used_at: u64) -> Handshake {
+    let mine = RingWords { index: AVAIL_INDEX, event: used_event(options.size) };
+    let theirs = RingWords { index: used_at, event: avail_event(used_at, options.size) };
+    Handshake::new(options, mine, theirs)
 }

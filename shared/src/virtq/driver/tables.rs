@@ -32,8 +32,25 @@ impl<D> IndirectTables<D> {
     /// Offset and bus address of the table of `head`.
     pub(super) fn table(&self, head: u16) -> (u64, BusAddress) {
         let offset = u64::from(head) * Self::stride(self.entries);
-        // Does not wrap: `with_tables` checked the last byte.
+        // Does not wrap: `check` has looked at the last byte.
         (offset, BusAddress::new(self.base.bits().wrapping_add(offset)))
+    }
+}
+
+impl<D: Window> IndirectTables<D> {
+    /// Whether they do for a queue of `size`.
+    pub(super) fn check(&self, size: QueueSize) -> Result<(), SetupError> {
+        let needed = Self::bytes(size, self.entries);
+        let found = self.window.len();
+        if found < needed {
+            return Err(SetupError::PartShort { found, needed });
+        }
+        if !self.base.bits().is_multiple_of(DESCRIPTOR_ALIGN)
+            || self.base.checked_add(needed.saturating_sub(1)).is_none()
+        {
+            return Err(SetupError::TableAddress);
+        }
+        Ok(())
     }
 }
 
@@ -50,16 +67,7 @@ where
     /// # Errors
     /// [`SetupError`] if the tables do not fit their window or number space.
     pub fn with_tables(mut self, tables: IndirectTables<D>) -> Result<Self, SetupError> {
-        let needed = IndirectTables::<D>::bytes(self.handshake.options().size, tables.entries);
-        let found = tables.window.len();
-        if found < needed {
-            return Err(SetupError::PartShort { found, needed });
-        }
-        if !tables.base.bits().is_multiple_of(DESCRIPTOR_ALIGN)
-            || tables.base.checked_add(needed.saturating_sub(1)).is_none()
-        {
-            return Err(SetupError::TableAddress);
-        }
+        tables.check(self.handshake.options().size)?;
         self.tables = Some(tables);
         Ok(self)
     }

@@ -6,6 +6,7 @@ mod driver_faults;
 mod indirect;
 mod indirect_faults;
 mod once;
+mod restart;
 mod rig;
 mod shape;
 mod stores;

@@ -310,3 +310,49 @@ fn a_million_bad_frames_and_then_a_good_one() {
     rig.run();
     assert_eq!(rig.frames().len(), 1);
 }
+
+/// Behind the answer to RESET_VQUEUE neither ring nor buffers are touched;
+/// the other queue goes on, and the queue can be set up again.
+#[test]
+fn spec_2_6_1_a_queue_that_was_reset_is_left_alone() {
+    let send = |rig: &mut NetRig<Echo>, from: u64, count: u64| {
+        for number in from..from + count {
+            rig.send(&NetHeader::default(), &frame_of(100, number));
+        }
+    };
+    for queue in [RECEIVEQ, TRANSMITQ] {
+        let mut rig = NetRig::new(RigOptions::default(), Echo::verbatim());
+        rig.offer(4);
+        send(&mut rig, 0, 10);
+        rig.run();
+        assert_eq!(rig.frames().len(), 4, "and the fifth waits");
+        assert!(rig.device.reset_queue(queue));
+        rig.offer(60);
+        send(&mut rig, 10, 10);
+        let used = rig.setup(queue).device.offset_from(Memories::WRITTEN).unwrap();
+        let used = usize::try_from(used).unwrap();
+        let ring = |rig: &NetRig<Echo>| rig.memories.written.snapshot()[used..used + 520].to_vec();
+        let (before, board) = (ring(&rig), rig.memories.board.snapshot());
+        rig.run();
+        rig.device.park();
+        rig.device.arm();
+        rig.run();
+        assert!(ring(&rig) == before, "queue {queue}: its used ring was written");
+        assert!(rig.memories.board.snapshot() == board, "nothing there is the device's to write");
+        let counters = *rig.device.counters();
+        if queue == RECEIVEQ {
+            // The frame that waited, and each that nobody takes.
+            assert_eq!((counters.to_host_frames, counters.dropped_unfit), (4, 16));
+            assert_eq!(counters.to_board_frames, 20);
+        } else {
+            assert_eq!((counters.to_host_frames, counters.to_board_frames), (5, 5));
+        }
+        assert_eq!(rig.device.take_stop(), None);
+        let _ = (rig.frames(), rig.sent());
+        rig.reopen(queue);
+        rig.offer(64);
+        send(&mut rig, 20, 10);
+        rig.run();
+        assert_eq!(rig.frames().len(), 10);
+    }
+}
