@@ -6,6 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use board::device::DeviceKind;
+use board::device::console::{ConsoleDevice, Log, Shell};
 use board::device::net::stack::{
     PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
 };
@@ -31,6 +33,12 @@ const CONTROL_LEN: u64 = 16 << 10;
 
 /// Largest queues that the board serves.
 const QUEUE_ENTRIES: usize = 256;
+
+/// The same for its console.
+const CONSOLE_ENTRIES: usize = 8;
+
+/// Bytes of the board's log: some eighty lines.
+const LOG_BYTES: usize = 4096;
 
 /// Interrupt vectors that the board raises.
 const VECTORS: u32 = 4;
@@ -209,10 +217,18 @@ fn boot<P: Port, B: NetBackend>(
     .and_then(|device| device.with_control(memory.commands))
     .map_err(|error| anyhow!("{error}"))?;
 
+    let mut log = [0; LOG_BYTES];
+    let mut slots = [(); 2].map(|()| vec![DeviceSlot::default(); CONSOLE_ENTRIES]);
+    let [receive, transmit] = &mut slots;
+    let shell = Shell::new(Log::new(&mut log));
+    let console =
+        ConsoleDevice::new([receive, transmit], shell).map_err(|error| anyhow!("{error}"))?;
+    let devices = [DeviceKind::Net(device), DeviceKind::Console(console)];
+
     let control = port.memory(0, CONTROL_LEN)?;
     let engine = P::Engine::default();
     let options = ServiceOptions::default();
-    let mut service = Service::new(control, 0, description, support, engine, [device], options)
+    let mut service = Service::new(control, 0, description, support, engine, devices, options)
         .map_err(|error| anyhow!("{error}"))?;
     // A reset from before this boot is none of its business.
     let _ = port.take_reset();
@@ -231,7 +247,7 @@ fn boot<P: Port, B: NetBackend>(
             return Ok(Order::Reboot);
         }
         let Next::Sleep { until } = next else { continue };
-        if let Some(device) = service.device(0) {
+        if let Some(device) = service.device(0).and_then(DeviceKind::net) {
             let (net, queues) = (*device.counters(), device.queue_stats());
             around.counted(&BoardCounters { net, service: *service.stats(), queues });
         }
