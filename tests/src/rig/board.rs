@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use board::device::DeviceKind;
+use board::device::console::{ConsoleDevice, Log, Shell};
 use board::device::net::{NetBackend, NetDevice, NetMemory, NetOptions};
 use board::dma::{CpuCopy, DmaEngine, DmaError};
 use board::service::{Next, Service, ServiceOptions, ServiceStats};
@@ -177,12 +179,22 @@ impl DmaEngine<SimWindow> for Engine {
 }
 
 type Device<B> = NetDevice<'static, SimWindow, B>;
+type Console = ConsoleDevice<'static, SimWindow, Shell<'static>>;
+
+/// The console's device number.
+const CONSOLE: u16 = 1;
+
+/// Bytes of the board's log.
+const LOG_BYTES: usize = 2048;
+
+/// Entries of each of the console's queues.
+const CONSOLE_ENTRIES: usize = 8;
 
 /// The board, awake or asleep.
 #[derive(Debug)]
 pub struct Board<B: NetBackend> {
     /// The board library.
-    pub service: Service<RigSupport, Engine, Device<B>>,
+    pub service: Service<RigSupport, Engine, DeviceKind<Device<B>, Console>, 2>,
     asleep_until: Option<u64>,
 }
 
@@ -207,6 +219,8 @@ impl<B: NetBackend> Board<B> {
             backend,
         );
         let device = device.and_then(|device| device.with_control(leak(queue_entries)));
+        let slots = [leak(CONSOLE_ENTRIES), leak(CONSOLE_ENTRIES)];
+        let console = ConsoleDevice::new(slots, Shell::new(Log::new(leak(LOG_BYTES))));
         let (at, len) = (CONTROL_LEN, bus.bar_len() - CONTROL_LEN);
         let memory = if options.board.non_coherent {
             port.cached_memory(at, len)
@@ -231,10 +245,14 @@ impl<B: NetBackend> Board<B> {
                 last: None,
                 fails: false,
             },
-            [device.expect("the device's options do")],
+            [
+                DeviceKind::Net(device.expect("the device's options do")),
+                DeviceKind::Console(console.expect("the queues have entries")),
+            ],
             ServiceOptions { spin, recheck_ms: 10 },
         )
         .expect("the board describes itself well");
+        service.set_present(CONSOLE, options.board.console);
         service.boot(Epoch::from_random(epoch), now);
         Self { service, asleep_until: None }
     }
@@ -244,7 +262,22 @@ impl<B: NetBackend> Board<B> {
     /// # Panics
     /// Never: there is one.
     pub fn device(&mut self) -> &mut Device<B> {
-        self.service.device(0).expect("device 0")
+        self.service.device(0).and_then(DeviceKind::net).expect("device 0")
+    }
+
+    /// The board's log and shell.
+    ///
+    /// # Panics
+    /// Never: it is there, also if the host is not shown it.
+    pub fn shell(&mut self) -> &mut Shell<'static> {
+        let console = self.service.device(CONSOLE.into()).and_then(DeviceKind::console);
+        console.expect("device 1").backend()
+    }
+
+    /// Lets the console appear or vanish.
+    pub fn set_console(&mut self, present: bool) {
+        self.service.set_present(CONSOLE, present);
+        self.kick();
     }
 
     /// What lies behind the network device.

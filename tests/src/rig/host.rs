@@ -10,6 +10,7 @@ use host::session::{Event, Session, SessionError, Terms};
 use shared::link::Epoch;
 
 use super::bus::{RigBus, RigLatch};
+use super::console::HostConsole;
 use super::options::RigOptions;
 use super::port::QueuePort;
 use super::{RigError, Turn};
@@ -23,6 +24,8 @@ pub struct Host {
     pub session: Session<RigBus>,
     /// The data path while the session is up.
     pub pair: Option<Box<Pair>>,
+    /// The board's console.
+    pub console: HostConsole,
     /// What the session agreed on.
     pub terms: Option<Terms>,
     /// The session has ended in an orderly way.
@@ -74,6 +77,7 @@ impl Host {
         Ok(Self {
             session,
             pair: None,
+            console: HostConsole::default(),
             terms: None,
             down: false,
             epoch,
@@ -103,14 +107,15 @@ impl Host {
         if self.control_next && self.control(now, port)? || self.data(now, port)? {
             return Ok(true);
         }
-        self.control(now, port)
+        Ok(self.control(now, port)? || self.console.turn(now))
     }
 
     /// When the first thread wakes by itself.
     pub(super) fn wakes_at(&self) -> u64 {
+        let control = self.session_at.min(self.console.wakes_at());
         match (self.data, &self.pair) {
-            (Data::Asleep { until }, Some(_)) => until.min(self.session_at),
-            _ => self.session_at,
+            (Data::Asleep { until }, Some(_)) => until.min(control),
+            _ => control,
         }
     }
 
@@ -145,6 +150,10 @@ impl Host {
     fn control(&mut self, now: u64, port: &mut QueuePort) -> Result<bool, RigError> {
         let interrupts = [self.session.message_interrupt(), self.session.slow_interrupt()];
         let news = interrupts.into_iter().flatten().any(RigLatch::peek);
+        if self.session.slow_interrupt().is_some_and(RigLatch::peek) {
+            // The session drains it; it may have been the console's.
+            self.console.wake();
+        }
         if self.down || (now < self.session_at && !news) {
             return Ok(false);
         }
@@ -182,8 +191,13 @@ impl Host {
                 self.data = Data::Awake { idle: 0 };
                 self.restarted += 1;
             }
-            Some(Event::Removed { .. }) => self.pair = None,
-            Some(Event::Console(_) | Event::Changed(_)) | None => {}
+            Some(Event::Console(link)) => self.console.up(*link),
+            Some(Event::Removed { device }) => {
+                if !self.console.removed(device) {
+                    self.pair = None;
+                }
+            }
+            Some(Event::Changed(_)) | None => {}
         }
         Ok(true)
     }

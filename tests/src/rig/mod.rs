@@ -13,6 +13,7 @@
 
 mod board;
 mod bus;
+mod console;
 pub mod frames;
 mod host;
 mod lasting;
@@ -34,6 +35,7 @@ use shared::window::Window;
 
 pub use board::{BOARD_MAC, Board, CONTROL_LEN, CacheHook, Engine, HOST_MAC, RigSupport};
 pub use bus::{RigBus, RigLatch};
+pub use console::{HostConsole, Screen};
 pub use host::{Host, Pair};
 pub use lasting::LastingRig;
 pub use options::{BoardOptions, EngineKind, RigOptions};

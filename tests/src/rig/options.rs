@@ -50,6 +50,8 @@ pub struct BoardOptions {
     pub non_coherent: bool,
     /// How often hearts beat.
     pub heartbeat: Heartbeat,
+    /// It shows its console from the start.
+    pub console: bool,
 }
 
 /// What moves a board's payload.
@@ -97,6 +99,7 @@ impl RigOptions {
                 engine: EngineKind::Dma,
                 non_coherent: false,
                 heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
+                console: false,
             },
         }
     }
@@ -145,6 +148,13 @@ impl RigOptions {
     #[must_use]
     pub const fn pages(mut self, bytes: u64) -> Self {
         self.sim.page_size = bytes;
+        self
+    }
+
+    /// The same with a console, which the host takes.
+    #[must_use]
+    pub const fn console(mut self) -> Self {
+        (self.board.console, self.session.console) = (true, true);
         self
     }
 

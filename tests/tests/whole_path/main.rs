@@ -6,6 +6,7 @@ mod boards;
 mod caches;
 mod come_and_go;
 mod commands;
+mod console;
 mod fuzz;
 mod hostile;
 mod lies;
