@@ -95,11 +95,3 @@ fn a_file_that_is_right() {
         ends_with(&ran, 1, &["cannot write to standard output: No space left"]);
     });
 }
-
-#[test]
-fn what_is_not_built_is_not_ignored() {
-    staged("configuration::what_is_not_built_is_not_ignored", Tun::Everybodys, |stage| {
-        let text = "b0: console is not possible yet: leave it out";
-        ends_with(&run(&mut daemon(stage, &b0("console = \"/run/c\""))), 78, &[text]);
-    });
-}

@@ -146,3 +146,24 @@ fn somebodys_file_at_the_sockets_place() {
         nothing_is_left();
     });
 }
+
+#[test]
+fn a_console_is_found_by_its_link() {
+    staged("starting::a_console_is_found_by_its_link", Tun::Everybodys, |stage| {
+        let link = work().join("b0.console");
+        let board = b0(&format!("console = \"{}\"", link.display()));
+        let mut going = running(stage, &board);
+        let terminal = fs::read_link(&link).unwrap();
+        assert!(terminal.starts_with("/dev/pts"), "{terminal:?}");
+        // The link is gone at the end, or something is left.
+        going.signal(Signal::SIGTERM);
+        going.end().went_well();
+        fs::write(&link, "precious").unwrap();
+        let output = daemon(stage, &board).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("b0: ") && text.contains(&*link.to_string_lossy()), "{text}");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "precious");
+        fs::remove_file(&link).unwrap();
+    });
+}

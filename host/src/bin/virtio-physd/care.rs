@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use virtio_phys_host::config::{BoardSettings, Configuration};
+use virtio_phys_host::config::Configuration;
 use virtio_phys_host::control_socket::{ControlListener, ControlServer};
 use virtio_phys_host::daemon::{Board, DaemonError};
 use virtio_phys_host::signals::EndSignals;
@@ -38,7 +38,7 @@ pub(crate) fn care(path: &Path, configuration: Configuration) -> Result<(), Fail
     let listener = ControlListener::bind(&daemon.socket, daemon.socket_group.as_deref())?;
     let fleet = Arc::new(Fleet::default());
     for settings in &configuration.boards {
-        start(&fleet, settings)?;
+        fleet.start(settings)?;
     }
     let server = ControlServer::start(listener, Arc::<Fleet>::clone(&fleet))
         .map_err(|error| Failure::new(format_args!("cannot serve the control socket: {error}")))?;
@@ -64,20 +64,6 @@ pub(crate) fn care(path: &Path, configuration: Configuration) -> Result<(), Fail
 
 /// A board's name, and how its stop went.
 type Stopped = (String, Result<(), DaemonError>);
-
-/// Starts a board, unless it asks for what is not there.
-fn start(fleet: &Fleet, settings: &BoardSettings) -> Result<(), Failure> {
-    if let Some(key) = unbuilt(settings) {
-        let text = format!("{}: {key} is not possible yet: leave it out", settings.name);
-        return Err(Failure { status: Status::BadConfiguration, text });
-    }
-    fleet.start(settings)
-}
-
-/// A key that the configuration has and the daemon cannot follow.
-fn unbuilt(settings: &BoardSettings) -> Option<&'static str> {
-    settings.console.is_some().then_some("console")
-}
 
 /// The daemon at work.
 struct Caring<'p> {
@@ -156,7 +142,7 @@ impl Caring<'_> {
                 return true;
             }
             // One that fails is tried again with the next SIGHUP.
-            start(&self.fleet, settings).inspect_err(|failure| log::error!("{failure}")).is_ok()
+            self.fleet.start(settings).inspect_err(|failure| log::error!("{failure}")).is_ok()
         });
         for settings in &configuration.boards {
             if update.changed.contains(&settings.name) {
