@@ -220,7 +220,7 @@ fn traffic_flows_again_ten_times() {
 }
 
 #[test]
-#[ignore = "takes a minute or two"]
+#[ignore = "takes half a minute"]
 fn traffic_flows_again_fifty_times() {
     in_namespace("traffic_flows_again_fifty_times", || {
         if has_tun() {

@@ -6,7 +6,7 @@
 //! so is a board in a process of its own ([`IvshmemBoard`]). QEMU's
 //! `ivshmem-doorbell` speaks the same protocol.
 //!
-//! What is laid down here and not by QEMU:
+//! What is laid down by us and not by QEMU (docs/protocol.md, "On ivshmem"):
 //!
 //! - The first half of the memory is the board's: BAR 0, control pages first.
 //!   The second half is host memory; an IOVA is an offset in it.
