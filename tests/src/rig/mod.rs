@@ -20,6 +20,7 @@ mod lasting;
 mod options;
 mod port;
 mod random;
+mod thread;
 mod turns;
 
 use std::fmt;
@@ -41,6 +42,7 @@ pub use lasting::LastingRig;
 pub use options::{BoardOptions, EngineKind, RigOptions};
 pub use port::QueuePort;
 pub use random::Random;
+pub use thread::BoardThread;
 use turns::Turns;
 
 /// Why the host's end stopped.
