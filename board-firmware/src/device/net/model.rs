@@ -469,6 +469,9 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
             if let Some(found) = stop {
                 queue.stop(found);
             }
+        } else {
+            // No frames to take; the one that waits for buffers goes all the same.
+            let _ = sink.ready();
         }
 
         // 3. What the backend has to say, and 4. to the host with it.
