@@ -19,10 +19,10 @@ use crate::setting::{asked, configure, daemon, running};
 const HANGS: Duration = Duration::from_secs(60);
 
 /// A board, which is killed with its handle.
-struct BoardProcess(Child);
+pub(crate) struct BoardProcess(Child);
 
 impl BoardProcess {
-    fn start(stage: &Stage, socket: &Path) -> Self {
+    pub(crate) fn start(stage: &Stage, socket: &Path) -> Self {
         let arguments = format!("board --socket {} --name demo", socket.display());
         let mut command = stage.program("vphys", &arguments);
         Self(command.stderr(Stdio::null()).spawn().unwrap())
@@ -41,7 +41,7 @@ impl Drop for BoardProcess {
 }
 
 /// The board's socket, which a killed one leaves behind.
-fn socket() -> PathBuf {
+pub(crate) fn socket() -> PathBuf {
     Path::new(FOLDER).join("b0.sock")
 }
 
@@ -53,7 +53,7 @@ fn board_at(socket: &Path, keys: &str) -> String {
     )
 }
 
-fn b0(keys: &str) -> String {
+pub(crate) fn b0(keys: &str) -> String {
     board_at(&socket(), keys)
 }
 
@@ -65,7 +65,7 @@ fn status(stage: &Stage) -> Value {
 
 /// Waits until the status is as it should be.
 #[track_caller]
-fn until(stage: &Stage, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(stage: &Stage, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + HANGS;
     loop {
         let status = status(stage);
@@ -77,7 +77,7 @@ fn until(stage: &Stage, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn up(stage: &Stage, sessions: u64) -> Value {
+pub(crate) fn up(stage: &Stage, sessions: u64) -> Value {
     let what = format!("session {sessions}");
     until(stage, &what, |status| status["state"] == "up" && status["sessions"] == sessions)
 }

@@ -7,6 +7,8 @@ mod asking;
 #[cfg(feature = "emulated-board")]
 mod boards;
 mod configuration;
+#[cfg(feature = "emulated-board")]
+mod console;
 mod live;
 #[path = "../demo/run.rs"]
 #[allow(dead_code, reason = "the demo's tests use the rest")]
