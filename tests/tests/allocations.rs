@@ -14,6 +14,7 @@ use virtio_phys_tests::lockstep::{Failure, Lockstep};
 use virtio_phys_tests::rig::RigOptions;
 
 #[path = "../src/raw/counting.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
 mod counting;
 
 use counting::{Counting, allocations};

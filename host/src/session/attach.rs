@@ -261,6 +261,12 @@ impl<B: Bus> Session<B> {
         self.interrupt.as_ref().filter(|_| !self.storm)
     }
 
+    /// Message tokens that are taken: (in flight, in quarantine).
+    #[must_use]
+    pub fn tokens(&self) -> (usize, usize) {
+        self.link.tokens()
+    }
+
     /// Opens the message channel's doorbell and vector, once they are known.
     fn open_channel(&mut self) -> Result<(), SessionError> {
         let Some(board) = self.link.description() else { return Ok(()) };

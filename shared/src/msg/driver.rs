@@ -115,6 +115,12 @@ impl<W: Window> DriverEndpoint<W> {
         &self.stats
     }
 
+    /// Tokens that are taken: (in flight, in quarantine).
+    pub fn tokens(&self) -> (usize, usize) {
+        let quarantined = self.quarantine.iter().chain(&self.given_up).flatten().count();
+        (self.waiting.iter().flatten().count(), quarantined)
+    }
+
     /// Messages sent since the last call: ring doorbell 0 as often.
     pub const fn take_sent(&mut self) -> u32 {
         core::mem::replace(&mut self.sent, 0)

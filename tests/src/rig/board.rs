@@ -1,5 +1,6 @@
 //! The rig's board: the board library over the simulated bus's other face.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use board::device::DeviceKind;
@@ -357,5 +358,18 @@ fn describe(bus: &SimBus, rig: &RigOptions) -> BoardDescription {
 
 /// Memory for a test's whole life.
 fn leak<T: Clone + Default>(len: usize) -> &'static mut [T] {
-    Box::leak(vec![T::default(); len].into())
+    let memory: &'static mut [T] = Box::leak(vec![T::default(); len].into());
+    FIRMWARE_MEMORY.with(|bytes| bytes.set(bytes.get() + size_of_val(memory)));
+    memory
+}
+
+thread_local! {
+    static FIRMWARE_MEMORY: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes of this thread's boards that are never freed: each boot takes anew
+/// what a real one's firmware has once, in static memory.
+#[must_use]
+pub fn firmware_memory() -> usize {
+    FIRMWARE_MEMORY.get()
 }

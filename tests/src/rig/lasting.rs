@@ -143,6 +143,13 @@ impl LastingRig {
         self.host.as_ref().map_or(0, |host| host.supervisor.sessions())
     }
 
+    /// Message tokens that are taken: (in flight, in quarantine).
+    #[must_use]
+    pub fn tokens(&self) -> (usize, usize) {
+        let session = self.host.as_ref().and_then(|host| host.supervisor.session());
+        session.map_or((0, 0), Session::tokens)
+    }
+
     /// The board's processor starts over; the firmware boots at its next turn.
     pub fn reboot_board(&mut self) {
         self.bus.reboot_board();

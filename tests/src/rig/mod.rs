@@ -34,7 +34,9 @@ use shared::address::BusAddress;
 use shared::region::Rights;
 use shared::window::Window;
 
-pub use board::{BOARD_MAC, Board, CONTROL_LEN, CacheHook, Engine, HOST_MAC, RigSupport};
+pub use board::{
+    BOARD_MAC, Board, CONTROL_LEN, CacheHook, Engine, HOST_MAC, RigSupport, firmware_memory,
+};
 pub use bus::{RigBus, RigLatch};
 pub use console::{HostConsole, Screen};
 pub use host::{Host, Pair};

@@ -453,6 +453,12 @@ impl<W: Window + Clone> HostLink<W> {
         Some(LinkGuard { status, boot: board.boot, session: self.options.session })
     }
 
+    /// Message tokens that are taken: (in flight, in quarantine). A session
+    /// begins with none.
+    pub fn tokens(&self) -> (usize, usize) {
+        self.board.as_ref().map_or((0, 0), |board| board.endpoint.tokens())
+    }
+
     /// Answers that came after their deadline, or that nobody waited for.
     pub fn late_answers(&self) -> u64 {
         self.board.as_ref().map_or(0, |board| board.endpoint.stats().unmatched)
