@@ -305,6 +305,7 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
         self.transmit.free();
         self.control.free();
         self.waiting.clear();
+        self.control_waits = false;
         self.stops = [None; 3];
         self.fresh = false;
         self.live = false;
@@ -322,6 +323,8 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
             self.counters.dropped_unfit += u64::from(self.waiting.is_some());
             self.waiting.clear();
         }
+        // What waited went with its queue.
+        self.control_waits &= queue != CONTROLQ;
         true
     }
 }

@@ -347,6 +347,33 @@ fn each_command_has_its_answer_and_a_flood_waits() {
     }
 }
 
+/// Commands that wait go with their queue: a board without it may sleep.
+#[test]
+fn no_command_waits_longer_than_its_queue() {
+    let ways: [fn(&mut NetRig<Echo>); 3] = [
+        |rig| assert!(rig.device.reset_queue(CONTROLQ)),
+        |rig| assert!(rig.device.reset()),
+        |rig| {
+            // One without an answer behind those that wait stops the queue.
+            rig.put_command(&[3, 0], &[], 0);
+            rig.run();
+            assert!(rig.device.take_stop().is_some());
+        },
+    ];
+    for (way, end) in ways.into_iter().enumerate() {
+        let mut rig = rig();
+        for _ in 0..9 {
+            rig.put_command(&[3, 0], &[], 1);
+        }
+        assert_eq!(rig.run().wake, Wake::Again);
+        end(&mut rig);
+        for _ in 0..3 {
+            assert_ne!(rig.run().wake, Wake::Again, "way {way}");
+        }
+        assert!(rig.device.arm(), "way {way}");
+    }
+}
+
 #[test]
 fn a_command_without_room_for_its_answer_stops_that_queue_only() {
     let mut rig = rig();
