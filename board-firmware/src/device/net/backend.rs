@@ -127,8 +127,8 @@ pub trait NetBackend {
 
     /// The driver takes other offloads than before, and everything else is as
     /// it was. What asks for others from now on is dropped.
-    fn renegotiated(&mut self, negotiated: Negotiated) {
-        let _ = negotiated;
+    fn renegotiated(&mut self, now: u64, negotiated: Negotiated) {
+        let _ = (now, negotiated);
     }
 
     /// A frame from the host. Its header was checked against `negotiated`

@@ -110,12 +110,12 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
     }
 
     /// Has the offloads of the control queue hold from the next frame on.
-    fn set_offloads(&mut self) {
+    fn set_offloads(&mut self, now: u64) {
         let others = self.negotiated.features & !GUEST_OFFLOADS;
         let features = others | self.settings.offloads;
         if features != self.negotiated.features {
             self.negotiated.features = features;
-            self.backend.renegotiated(self.negotiated);
+            self.backend.renegotiated(now, self.negotiated);
             self.counters.dropped_unfit += u64::from(self.waiting.drop_unfit(&self.negotiated));
         }
     }
@@ -132,7 +132,10 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
             return 0;
         }
         self.control_looked = context.now;
-        let Some(queue) = self.control.queue() else { return 0 };
+        let Some(queue) = self.control.queue() else {
+            self.control_waits = false;
+            return 0;
+        };
         let mut mover = Mover::new(context.support, context.dma, context.regions);
         let before = self.config;
         let (chain, settings) = (&mut self.chain, &mut self.settings);
@@ -150,7 +153,7 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
         }
         // Also what came before a fault was done.
         self.pace();
-        self.set_offloads();
+        self.set_offloads(context.now);
         let served = served.unwrap_or(1);
         self.control_waits = served >= COMMAND_BUDGET;
         served

@@ -59,7 +59,7 @@ impl NetBackend for Echo {
         self.negotiated = negotiated;
     }
 
-    fn renegotiated(&mut self, negotiated: Negotiated) {
+    fn renegotiated(&mut self, _now: u64, negotiated: Negotiated) {
         self.negotiated = negotiated;
     }
 

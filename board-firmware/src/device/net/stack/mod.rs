@@ -116,7 +116,7 @@ pub struct Stack<'b> {
     seed: u64,
     sockets: SocketSet<'b>,
     services: Services,
-    // Made at `start`: smoltcp takes the device's capabilities once.
+    // smoltcp takes the device's capabilities once: made anew with each change.
     interface: Option<Interface>,
     capabilities: DeviceCapabilities,
     negotiated: Negotiated,
@@ -163,6 +163,23 @@ impl<'b> Stack<'b> {
             capabilities: DeviceCapabilities::default(),
             negotiated: Negotiated::NONE,
         })
+    }
+
+    /// Makes the interface for what was negotiated.
+    fn open(&mut self, now: u64, negotiated: Negotiated) {
+        self.negotiated = negotiated;
+        self.capabilities = capabilities(&negotiated);
+        let mut config = Config::new(self.mac.into());
+        config.random_seed = self.seed ^ now;
+        let mut silent = Phy::silent(&self.capabilities);
+        let mut interface = Interface::new(config, &mut silent, instant(now));
+        interface.update_ip_addrs(|list| {
+            for address in self.addresses.iter().flatten() {
+                // As many places as `addresses` has, by the crate's feature.
+                let _ = list.push(*address);
+            }
+        });
+        self.interface = Some(interface);
     }
 
     /// Bytes that the discard service has taken since the board started.
@@ -233,25 +250,13 @@ impl NetBackend for Stack<'_> {
     }
 
     fn start(&mut self, now: u64, negotiated: Negotiated) {
-        self.negotiated = negotiated;
-        self.capabilities = capabilities(&negotiated);
-        let mut config = Config::new(self.mac.into());
-        config.random_seed = self.seed ^ now;
-        let mut silent = Phy::silent(&self.capabilities);
-        let mut interface = Interface::new(config, &mut silent, instant(now));
-        interface.update_ip_addrs(|list| {
-            for address in self.addresses.iter().flatten() {
-                // As many places as `addresses` has, by the crate's feature.
-                let _ = list.push(*address);
-            }
-        });
-        self.interface = Some(interface);
+        self.open(now, negotiated);
         self.services.restart(&mut self.sockets);
     }
 
-    fn renegotiated(&mut self, negotiated: Negotiated) {
-        self.negotiated = negotiated;
-        self.capabilities = capabilities(&negotiated);
+    // Connections stay: they are the sockets'. Neighbours are asked for anew.
+    fn renegotiated(&mut self, now: u64, negotiated: Negotiated) {
+        self.open(now, negotiated);
     }
 
     fn frame<S: FrameSink>(

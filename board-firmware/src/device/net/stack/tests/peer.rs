@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use shared::wire::net::{FLAG_NEEDS_CSUM, GSO_NONE, NetHeader, feature};
+use shared::wire::net_control::{ACK_OK, COMMAND_MAX, Command, GUEST_OFFLOADS};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
@@ -171,6 +172,17 @@ impl Peer {
             self.round();
         }
         panic!("not done after {most} rounds; {:?}", self.rig.device.counters());
+    }
+
+    /// Has the board make these offloads from now on; no frame of it may ask for another.
+    pub(super) fn take_offloads(&mut self, offloads: u64) {
+        let mut bytes = [0; COMMAND_MAX];
+        let len = Command::GuestOffloads(offloads).encode(&mut bytes).unwrap();
+        self.rig.put_command(&bytes[..len], &[], 1);
+        let others = self.rig.options.features & !GUEST_OFFLOADS;
+        self.rig.options.features = others | offloads;
+        self.round();
+        assert_eq!(self.rig.answer(), Some(ACK_OK));
     }
 
     /// Sends a frame as it is and returns what the board answers to it.

@@ -1,5 +1,6 @@
 //! Echo, discard, chargen and the status page, over TCP.
 
+use shared::wire::net::feature;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpAddress;
 
@@ -57,6 +58,52 @@ fn echo_returns_every_byte_over_each_address_and_feature_set() {
             assert_eq!(from_board > 0, features == ALL, "large frames to the host");
             assert_eq!(from_here > 0, features == ALL, "large frames to the board");
         }
+    }
+}
+
+/// The driver takes other offloads in the middle of a connection (VirtIO 1.3
+/// §5.1.6.5.6): it goes on, and so do those behind it, with what is taken now.
+#[test]
+fn connections_outlive_other_offloads() {
+    let all = feature::GUEST_CSUM | feature::GUEST_TSO4;
+    for offloads in [0, feature::GUEST_CSUM] {
+        let control = feature::CTRL_VQ | feature::CTRL_GUEST_OFFLOADS;
+        let mut peer = Peer::new(ALL | control, 1500);
+        let data = frame_of(300_000, 4);
+        let handle = peer.tcp(board_addresses()[0], 7, 40_000);
+        let (mut sent, mut got) = (0, Vec::new());
+        let mut more = |peer: &mut Peer, until: usize| {
+            peer.until(2000, |peer| {
+                let socket = peer.socket(handle);
+                if socket.can_send() {
+                    sent += socket.send_slice(&data[sent..]).unwrap();
+                }
+                while socket.can_recv() {
+                    socket
+                        .recv(|bytes| {
+                            got.extend_from_slice(bytes);
+                            (bytes.len(), ())
+                        })
+                        .unwrap();
+                }
+                got.len() >= until
+            });
+            assert!(got == data[..got.len()]);
+        };
+        more(&mut peer, 50_000);
+        peer.take_offloads(offloads);
+        let (large, _) = peer.large;
+        more(&mut peer, 200_000);
+        let address = board_addresses()[1];
+        assert!(talk(&mut peer, address, 7, 41_000, &data) == data, "{offloads:#x}");
+        assert_eq!(peer.large.0, large, "{offloads:#x}");
+        peer.take_offloads(all);
+        more(&mut peer, data.len());
+        let address = board_addresses()[0];
+        assert!(talk(&mut peer, address, 7, 42_000, &data) == data, "{offloads:#x}");
+        assert!(peer.large.0 > large, "{offloads:#x}: not taken up again");
+        // At most the frame that waited for buffers.
+        assert!(peer.rig.device.counters().dropped_unfit <= 1, "{offloads:#x}");
     }
 }
 
