@@ -68,6 +68,10 @@ pub struct ServiceStats {
     pub polled: u64,
 }
 
+/// Steps that a board still does when a reboot was asked for: whoever keeps it
+/// busy does not put the reboot off for longer.
+pub const LAST_STEPS: u32 = 256;
+
 /// How long the doorbell of what a timer found may still come, in milliseconds.
 const DOORBELL_GRACE: u64 = 1000;
 
@@ -103,6 +107,8 @@ pub struct Service<S: BoardSupport, E, M, const DEVICES: usize = 1> {
     last_moved: Option<u64>,
     /// Something was found without a doorbell at this time.
     owed: Option<u64>,
+    /// Steps since a reboot was asked for.
+    last_steps: u32,
 }
 
 /// What lies around the link.
@@ -159,6 +165,7 @@ where
             rung: false,
             last_moved: None,
             owed: None,
+            last_steps: 0,
         })
     }
 
@@ -198,6 +205,7 @@ where
     /// One step; `None`: there is more to do now.
     fn advance(&mut self, now: u64, clock: Clock) -> Option<Nap> {
         self.stats.steps += 1;
+        self.last_steps = self.last_steps.saturating_add(u32::from(self.around.reboot));
         self.around.now = now;
         self.pass_config_changes();
 
@@ -383,10 +391,12 @@ where
         &self.stats
     }
 
-    /// Whether the host or a device has asked for a reboot and the board has
-    /// agreed: it then starts over at the next [`Next::Sleep`].
-    pub const fn reboot_asked(&self) -> bool {
-        self.around.reboot
+    /// Whether the board is to start over now: asked behind each step. The
+    /// host or a device has asked for it, the board has agreed, and what was to
+    /// be said has been: it has gone to sleep, or was kept from it for
+    /// [`LAST_STEPS`] steps.
+    pub const fn reboot_due(&self) -> bool {
+        self.around.reboot && (self.slept || self.last_steps >= LAST_STEPS)
     }
 }
 

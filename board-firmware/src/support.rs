@@ -116,7 +116,8 @@ pub trait BoardSupport {
     }
 
     /// The host asks for a reboot. `true`: the board does it once the answer
-    /// has gone out (at the next idle moment of its own loop).
+    /// has gone out, when
+    /// [`Service::reboot_due`](crate::service::Service::reboot_due) says so.
     fn reboot(&mut self) -> bool {
         false
     }
@@ -148,7 +149,7 @@ impl<W, const REGIONS: usize, O, D, I> WindowBoard<W, REGIONS, O, D, I> {
     }
 
     /// The same with a loop that starts over when
-    /// [`Service::reboot_asked`](crate::service::Service::reboot_asked) says so.
+    /// [`Service::reboot_due`](crate::service::Service::reboot_due) says so.
     #[must_use]
     pub fn that_reboots(self) -> Self {
         Self { reboots: true, ..self }

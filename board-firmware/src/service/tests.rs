@@ -22,6 +22,7 @@ use shared::wire::net::{CONFIG_LEN, NetConfig, NetHeader, feature};
 use super::{Next, Service, ServiceOptions};
 
 mod control;
+mod ends;
 
 use crate::device::net::{Echo, NetDevice, NetMemory, NetOptions};
 use crate::dma::CpuCopy;
@@ -89,7 +90,8 @@ fn board(wires: &Wires) -> Board {
         reach,
         Box::new(move || Doorbells(bells.replace(0))) as Bells,
         Box::new(move |vector| raised.borrow_mut().push(vector)) as Raise,
-    );
+    )
+    .that_reboots();
     let slots = usize::try_from(SIZE).unwrap();
     let device = NetDevice::new(
         &NetOptions { mac: MAC, mtu: 1500, withhold: 0 },

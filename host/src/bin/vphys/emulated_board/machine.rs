@@ -46,6 +46,10 @@ const VECTORS: u32 = 4;
 /// Bytes of each of the stack's large socket buffers.
 const SOCKET_BUFFER: usize = 512 << 10;
 
+/// Steps without sleep after which the board looks at its surroundings all the
+/// same: no host keeps it from being switched off.
+const BUSY_STEPS: u32 = 256;
+
 /// Whose network card an address belongs to.
 #[derive(Clone, Copy)]
 pub(super) enum Card {
@@ -74,7 +78,7 @@ pub(crate) trait Surroundings {
     /// Waits for what becomes readable on the board's bus, an order, or
     /// `timeout` microseconds.
     fn pause(&mut self, bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order;
-    /// The board is about to sleep, and has counted this.
+    /// The board is about to pause, and has counted this.
     fn counted(&mut self, counters: &BoardCounters);
 }
 
@@ -235,6 +239,7 @@ fn boot<P: Port, B: NetBackend>(
     let start = Instant::now();
     let now = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     service.boot(epoch, now() / 1000);
+    let mut busy = 0;
     loop {
         if let Some(BoardFault::Silent { after_ms }) = setup.fault
             && now() / 1000 >= after_ms
@@ -243,16 +248,21 @@ fn boot<P: Port, B: NetBackend>(
             return Ok(Order::Off);
         }
         let next = service.step_at(now());
-        if port.take_reset() {
+        if port.take_reset() || service.reboot_due() {
             return Ok(Order::Reboot);
         }
-        let Next::Sleep { until } = next else { continue };
+        let until = match next {
+            Next::Sleep { until } => until,
+            Next::Again if busy < BUSY_STEPS => {
+                busy += 1;
+                continue;
+            }
+            Next::Again => 0,
+        };
+        busy = 0;
         if let Some(device) = service.device(0).and_then(DeviceKind::net) {
             let (net, queues) = (*device.counters(), device.queue_stats());
             around.counted(&BoardCounters { net, service: *service.stats(), queues });
-        }
-        if service.reboot_asked() {
-            return Ok(Order::Reboot);
         }
         let bus = port.fd();
         match around.pause(bus, until.saturating_sub(now())) {
@@ -269,4 +279,138 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub(crate) fn wait(fds: &mut [PollFd<'_>], timeout: u64) -> nix::Result<i32> {
     let timeout = Duration::from_micros(timeout).min(LONGEST_WAIT);
     ppoll(fds, Some(TimeSpec::from_duration(timeout)), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use board::dma::CpuCopy;
+    use board::support::Doorbells;
+    use shared::address::BusAddress;
+    use shared::msg::channel::{Channel, OUR_LAYOUT};
+    use shared::msg::{Body, Message, Request, Side};
+    use shared::window::Window;
+    use shared::wire::control::{
+        CHANNEL_LEN, CHANNEL_OFFSET, HOST_PAGE_OFFSET, LIVE_OFFSET, host_page, live,
+    };
+    use virtio_phys_host::bus::BusError;
+    use virtio_phys_host::bus::sim::{SimBoardPort, SimBus, SimOptions, SimWindow};
+
+    use super::super::Addresses;
+    use super::*;
+
+    /// A bus whose host does something between any two steps of the board.
+    struct Flooded {
+        bus: SimBoardPort,
+        channel: RefCell<Option<Channel<SimWindow>>>,
+        steps: Cell<u32>,
+        answers: Cell<u32>,
+    }
+
+    /// Steps after which it gives up.
+    const PATIENCE: u32 = 100_000;
+
+    impl Flooded {
+        /// One ping more, and all answers taken.
+        fn flood(&self) -> Option<()> {
+            let memory = self.bus.memory(0, CONTROL_LEN).ok()?;
+            let mut place = self.channel.borrow_mut();
+            let Some(channel) = place.as_mut() else {
+                let boot: u32 = memory.load(u64::from(LIVE_OFFSET) + live::BOOT_EPOCH);
+                let page = u64::from(HOST_PAGE_OFFSET);
+                memory.store(page + host_page::VERSION, u32::from(Versions::OURS.max));
+                memory.store(page + host_page::BOOT_EPOCH, boot);
+                memory.store(page + host_page::SESSION, 4242_u32);
+                let window = memory.part(CHANNEL_OFFSET.into(), CHANNEL_LEN.into())?;
+                let mut channel = Channel::new(window, &OUR_LAYOUT, Side::Driver);
+                channel.begin();
+                *place = Some(channel);
+                return Some(());
+            };
+            channel.poll().ok()?;
+            let mut frame = [0; 64];
+            while channel.receive(&mut frame).ok()? {
+                self.answers.set(self.answers.get() + 1);
+            }
+            let body = Body::Request(Request::Ping { data: 1 });
+            channel.send(&Message { device: 0, token: 1, body }.encode()).ok()?;
+            Some(())
+        }
+    }
+
+    impl Port for Flooded {
+        type Window = SimWindow;
+        type Engine = CpuCopy;
+
+        fn wiring(&self) -> Wiring {
+            self.bus.wiring()
+        }
+
+        fn memory(&self, offset: u64, len: u64) -> Result<SimWindow, BusError> {
+            self.bus.memory(offset, len)
+        }
+
+        fn outbound(&self, iova: BusAddress, len: u64) -> Result<SimWindow, BusError> {
+            self.bus.outbound(iova, len)
+        }
+
+        fn take_doorbells(&self) -> Doorbells {
+            self.steps.set(self.steps.get() + 1);
+            if self.steps.get() < PATIENCE {
+                self.flood().unwrap();
+            }
+            Doorbells::ALL
+        }
+
+        fn raise(&self, _vector: u16) {}
+
+        fn take_reset(&self) -> bool {
+            false
+        }
+
+        fn fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+
+    /// Switches the board off behind so many pauses.
+    struct Impatient {
+        pauses: usize,
+        timeouts: Vec<u64>,
+    }
+
+    impl Surroundings for Impatient {
+        fn pause(&mut self, _bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order {
+            self.timeouts.push(timeout);
+            if self.timeouts.len() > self.pauses { Order::Off } else { Order::Go }
+        }
+
+        fn counted(&mut self, _counters: &BoardCounters) {}
+    }
+
+    #[test]
+    fn a_board_that_is_kept_busy_can_be_switched_off() {
+        let sim = SimBus::new(SimOptions::counted()).unwrap();
+        let port = Flooded {
+            bus: sim.board(),
+            channel: RefCell::default(),
+            steps: Cell::default(),
+            answers: Cell::default(),
+        };
+        let setup = Setup {
+            name: "busy".into(),
+            number: 0,
+            addresses: Addresses { v4: (Ipv4Addr::LOCALHOST, 8), v6: (Ipv6Addr::LOCALHOST, 128) },
+            behind: Behind::Echo,
+            fault: None,
+        };
+        let mut around = Impatient { pauses: 3, timeouts: Vec::new() };
+        run(&port, &setup, &mut around).unwrap();
+        assert_eq!(around.timeouts, [0; 4]);
+        let (steps, answers) = (port.steps.get(), port.answers.get());
+        assert!(steps < 8 * BUSY_STEPS, "{steps} steps");
+        assert!(answers > 3 * BUSY_STEPS, "{answers} answers, so it was not kept busy");
+    }
 }
