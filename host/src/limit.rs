@@ -1,4 +1,6 @@
-//! A bound on how often something happens that a peer can repeat at will.
+//! Bounds on how often something happens that a peer can repeat at will.
+
+use std::fmt;
 
 /// At most so many times in so much time.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,39 @@ impl RateLimit {
     }
 }
 
+/// Lines of one kind in the log that a peer can cause: ten a minute
+/// (docs/safety.md, "What holds"). It outlives the peer's sessions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogLines(RateLimit);
+
+impl LogLines {
+    const A_MINUTE: u32 = 10;
+
+    /// The lines of one kind.
+    pub(crate) const fn new() -> Self {
+        Self(RateLimit::new(Self::A_MINUTE, 60_000))
+    }
+
+    /// One more is due at `now` (ms). `Some`: say it, with this at its end.
+    pub(crate) fn admit(&mut self, now: u64) -> Option<Untold> {
+        self.0.admit(now).map(Untold)
+    }
+}
+
+/// Lines that were left out since the last one of their kind: nothing, or in
+/// brackets how many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Untold(u64);
+
+impl fmt::Display for Untold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            untold => write!(f, " ({untold} more like this not shown)"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +91,17 @@ mod tests {
         assert_eq!(told, [Some(0), Some(0), None, None, None]);
         assert!(limit.is_reached(1006) && !limit.is_reached(1007));
         assert_eq!((limit.admit(1007), limit.admit(1007)), (Some(3), Some(0)));
+    }
+    #[test]
+    fn a_line_says_how_many_were_left_out() {
+        let mut lines = LogLines::new();
+        let said: Vec<_> = (0..1000).filter_map(|now| lines.admit(now)).collect();
+        assert_eq!(said, [Untold(0); 10]);
+        let next = lines.admit(60_000).unwrap();
+        assert_eq!(
+            format!("the link is up{next}"),
+            "the link is up (990 more like this not shown)"
+        );
+        assert_eq!(lines.admit(60_001).unwrap().to_string(), "");
     }
 }

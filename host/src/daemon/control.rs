@@ -5,20 +5,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shared::wire::features::Features;
 use shared::wire::net::feature;
 
+use super::changes::Changes;
 use super::console::Terminal;
 use super::error::DaemonError;
 use super::interface::Interface;
 use super::status::{FeatureReport, LinkState, PublishedStatus};
-use super::told::Told;
+use super::told::{Lines, Told};
 use super::worker::{PublishedCounters, Stop, Worker};
 use super::{Command, LiveOptions};
 use crate::bus::{Bus, Latch};
+use crate::limit::RateLimit;
 use crate::net_control::NetConfigChange;
 use crate::session::{Ended, Event, Link, SessionConfig, Supervised, Supervisor};
+
+/// How often a minute a board may take its network device away and keep its
+/// session: to bring it back costs as much as to attach it.
+const REMOVALS: u32 = 20;
 
 /// What the control thread owns.
 pub(super) struct Control {
@@ -52,8 +59,12 @@ impl Control {
             supervisor: Supervisor::new(bus, config, random),
             worker: None,
             terminal,
-            told: Told::default(),
-            console_told: Told::default(),
+            net_device: None,
+            changes: Changes::new(),
+            removals: RateLimit::new(REMOVALS, 60_000),
+            told: Told::new(),
+            console_told: Told::new(),
+            lines: Lines::new(),
             control: self,
         }
         .run()
@@ -67,8 +78,13 @@ struct Walk<B: Bus> {
     worker: Option<Worker>,
     terminal: Option<Terminal<B>>,
     start: Instant,
+    /// The number of the network device that is up.
+    net_device: Option<u16>,
+    changes: Changes,
+    removals: RateLimit,
     told: Told,
     console_told: Told,
+    lines: Lines,
 }
 
 impl<B: Bus> Walk<B> {
@@ -92,8 +108,12 @@ impl<B: Bus> Walk<B> {
                 }
                 None => {
                     let until = step.wait_until.min(self.step_console());
+                    let until = until.min(self.changes.due_at().unwrap_or(u64::MAX));
                     self.wait(until.saturating_sub(self.now()));
                 }
+            }
+            if let Some(change) = self.changes.due(self.now()) {
+                self.changed(change);
             }
             self.take_commands();
             self.look_after_worker();
@@ -109,21 +129,18 @@ impl<B: Bus> Walk<B> {
                     self.supervisor.fail(why);
                 }
             }
-            Event::Removed { device } if self.is_network_device(device) => {
-                log::warn!("{}: the board took its network device away", self.control.name);
-                self.end_worker();
-                self.carrier_off();
-                self.control.status.enter(LinkState::NoLink);
-            }
-            Event::Changed(change) => self.changed(change),
+            Event::Removed { device } if self.net_device == Some(device) => self.removed(),
+            Event::Changed(change) => self.changes.add(change),
             Event::Console(link) => {
                 if let Some(terminal) = &mut self.terminal {
                     terminal.connect(*link);
                 }
             }
             Event::Removed { device } => {
-                if self.terminal.as_mut().is_some_and(|terminal| terminal.forget(device)) {
-                    log::info!("{}: the board took its console away", self.control.name);
+                if self.terminal.as_mut().is_some_and(|terminal| terminal.forget(device))
+                    && let Some(untold) = self.lines.console.admit(self.now())
+                {
+                    log::info!("{}: the board took its console away{untold}", self.control.name);
                 }
             }
             // Nobody here asks for a queue's reset.
@@ -139,44 +156,78 @@ impl<B: Bus> Walk<B> {
             Ok(until) => until,
             Err((device, error)) => {
                 // The frames go on: only this device is of no use any more.
-                let level = self.console_told.level(&error.to_string(), Instant::now());
-                log::log!(level, "{}: the console is left alone: {error}", self.control.name);
+                if let Some((level, untold)) = self.console_told.level(&error.to_string(), now) {
+                    let name = &self.control.name;
+                    log::log!(level, "{name}: the console is left alone: {error}{untold}");
+                }
                 self.supervisor.leave_device(device);
                 now
             }
         }
     }
 
-    /// The board's network device says that its link or its MTU changed.
-    fn changed(&mut self, change: NetConfigChange) {
-        let name = &self.control.name;
-        let interface = &mut self.control.interface;
-        let mut outcome = Ok(());
-        if let Some(up) = change.link_up {
-            log::info!("{name}: the board's link is {}", if up { "up" } else { "down" });
-            outcome = interface.set_carrier(up);
-            self.control.status.enter(if up { LinkState::Up } else { LinkState::NoLink });
+    /// The board took its network device away; it may bring it back.
+    fn removed(&mut self) {
+        let (now, name) = (self.now(), &self.control.name);
+        if let Some(untold) = self.lines.removed.admit(now) {
+            log::warn!("{name}: the board took its network device away{untold}");
         }
-        if let Some(mtu) = change.mtu {
-            log::info!("{name}: the board takes packets of up to {mtu} bytes");
-            outcome = outcome.and(interface.limit_mtu(mtu.into()));
-        }
-        if let Err(error) = outcome {
-            log::error!("{name}: {error}");
-        }
-        if change.announce {
-            self.control.interface.announce();
-            self.supervisor.announced();
+        self.net_device = None;
+        self.changes.forget();
+        self.end_worker();
+        self.carrier_off();
+        self.control.status.enter(LinkState::NoLink);
+        if self.removals.admit(now).is_none() {
+            let text =
+                "the board takes its network device away again and again; check its firmware";
+            self.end_data();
+            self.supervisor.fail(Ended::Caller(text.to_owned()));
         }
     }
 
-    fn is_network_device(&self, device: u16) -> bool {
-        let terms = self.control.status.get().terms;
-        terms.is_some_and(|terms| terms.device == device)
+    /// The board's network device says that its link or its MTU changed.
+    fn changed(&mut self, change: NetConfigChange) {
+        let now = self.now();
+        let Control { name, interface, status, .. } = &mut self.control;
+        let mut outcome = Ok(());
+        if let Some(up) = change.link_up {
+            if let Some(untold) = self.lines.link.admit(now) {
+                log::info!(
+                    "{name}: the board's link is {}{untold}",
+                    if up { "up" } else { "down" }
+                );
+            }
+            outcome = interface.set_carrier(up);
+            status.enter(if up { LinkState::Up } else { LinkState::NoLink });
+        }
+        if let Some(mtu) = change.mtu {
+            if let Some(untold) = self.lines.mtu.admit(now) {
+                log::info!("{name}: the board takes packets of up to {mtu} bytes{untold}");
+            }
+            outcome = outcome.and(interface.limit_mtu(mtu));
+        }
+        if change.announce {
+            interface.announce();
+            self.supervisor.announced();
+        }
+        self.report(outcome);
+    }
+
+    /// Says what went wrong with the interface, if something did.
+    fn report(&mut self, outcome: Result<(), DaemonError>) {
+        if let Err(error) = outcome
+            && let Some(untold) = self.lines.interface.admit(self.now())
+        {
+            // What the board takes is the board's affair, the rest is ours.
+            let of_board = matches!(error, DaemonError::Mtu(_));
+            let level = if of_board { Level::Warn } else { Level::Error };
+            log::log!(level, "{}: {error}{untold}", self.control.name);
+        }
     }
 
     /// Tells the kernel what the board takes, and starts the data thread.
     fn up(&mut self, link: Link<B>) -> Result<(), DaemonError> {
+        let now = self.now();
         let Link { pair, terms } = link;
         let Control { name, interface, config, counters, status, idle_looks, .. } =
             &mut self.control;
@@ -185,12 +236,16 @@ impl<B: Bus> Walk<B> {
         *counters = counters.next_session();
         let looks = Arc::clone(idle_looks);
         self.worker = Some(Worker::start(interface.name(), pair, port, counters.clone(), looks)?);
-        log::info!(
-            "{name}: board \"{}\" is up on {}: {}",
-            terms.board.name,
-            interface.name(),
-            terms.features
-        );
+        self.net_device = Some(terms.device);
+        self.changes.forget();
+        if let Some(untold) = self.lines.up.admit(now) {
+            log::info!(
+                "{name}: board \"{}\" is up on {}: {}{untold}",
+                terms.board.name,
+                interface.name(),
+                terms.features
+            );
+        }
         let features = FeatureReport {
             offered: terms.offered,
             masked: terms.offered.without(mask),
@@ -211,14 +266,18 @@ impl<B: Bus> Walk<B> {
     /// The session is over: stops all that touches it, and says why.
     fn ended(&mut self, why: &Ended) {
         self.end_data();
+        self.net_device = None;
+        self.changes.forget();
         self.carrier_off();
         self.supervisor.released(self.now());
-        let retry = self.supervisor.next_attempt().map(|at| at.saturating_sub(self.now()));
+        let now = self.now();
+        let retry = self.supervisor.next_attempt().map(|at| at.saturating_sub(now));
         let name = &self.control.name;
         let text = why.to_string();
         let next = retry.map(Duration::from_millis).unwrap_or_default();
-        let level = self.told.level(&text, Instant::now());
-        log::log!(level, "{name}: {text}; next attempt in {:.1} s", next.as_secs_f64());
+        if let Some((level, untold)) = self.told.level(&text, now) {
+            log::log!(level, "{name}: {text}; next attempt in {:.1} s{untold}", next.as_secs_f64());
+        }
         self.control.status.change(|status| {
             status.failures += 1;
             status.last_failure = Some(text);
@@ -227,10 +286,9 @@ impl<B: Bus> Walk<B> {
         });
     }
 
-    fn carrier_off(&self) {
-        if let Err(error) = self.control.interface.set_carrier(false) {
-            log::error!("{}: {error}", self.control.name);
-        }
+    fn carrier_off(&mut self) {
+        let outcome = self.control.interface.set_carrier(false);
+        self.report(outcome);
     }
 
     /// Ends all that touches the session's queues.

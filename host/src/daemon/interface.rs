@@ -1,12 +1,15 @@
 //! A board's network interface, tap or tun, and what netlink sets on it. It stays
 //! while boards come and go; its carrier follows the link.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use super::error::DaemonError;
 use crate::interface::{Announcements, InterfacePort};
 use crate::ip::LinkAddresses;
-use crate::net::{MIN_MTU_IPV6, MtuError, Offloads, check_mtu};
+use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError, Offloads, check_mtu};
 use crate::netlink::Netlink;
 use crate::session::Terms;
 use crate::tap::{Tap, TapOptions};
@@ -55,13 +58,17 @@ pub(super) struct Interface {
     announcements: Announcements,
     /// The MAC address that the board knows the host by, in a session.
     mac: Option<[u8; 6]>,
+    /// The longest packet that the board takes, in bytes.
+    limit: u16,
+    /// The MTU that was set last.
+    mtu: u16,
 }
 
 impl Interface {
     /// Creates the interface with its MTU, down and without carrier.
     pub(super) fn create(options: &InterfaceOptions) -> Result<Self, DaemonError> {
         let mtu = check_mtu(options.mtu, None)?;
-        if mtu < MIN_MTU_IPV6 && options.addresses.iter().any(|(address, _)| address.is_ipv6()) {
+        if mtu < MIN_MTU_IPV6 && has_ipv6(&options.addresses) {
             return Err(MtuError::Ipv6 { wanted: options.mtu }.into());
         }
         let mut netlink = Netlink::open()?;
@@ -70,7 +77,7 @@ impl Interface {
         let options = InterfaceOptions { name: tap.name().to_owned(), ..options.clone() };
         netlink.set_mtu(&options.name, options.mtu)?;
         let announcements = Announcements::default();
-        Ok(Self { tap, options, netlink, announcements, mac: None })
+        Ok(Self { tap, options, netlink, announcements, mac: None, limit: MAX_MTU, mtu })
     }
 
     /// What this kernel can leave to a board.
@@ -87,6 +94,10 @@ impl Interface {
     /// carrier on, and hands out the worker's end of it; frames wait in its
     /// queue until the worker runs.
     pub(super) fn connect(&mut self, terms: &Terms) -> Result<InterfacePort, DaemonError> {
+        // Before the addresses: with less than IPv6 needs there can be none of
+        // them. A board that takes less than this has no session.
+        self.limit = MAX_MTU;
+        self.set_mtu(self.mtu_for(&self.options.addresses))?;
         let name = &self.options.name;
         self.tap.set_offloads(terms.offloads.and(self.tap.supported()))?;
         let mac = self.options.mac.or(terms.mac);
@@ -126,10 +137,31 @@ impl Interface {
     }
 
     /// Lowers the MTU to what the board takes, or gives it back what the
-    /// operator wants.
-    pub(super) fn limit_mtu(&mut self, board: u32) -> Result<(), DaemonError> {
-        let mtu = self.options.mtu.min(board);
-        Ok(self.netlink.set_mtu(&self.options.name, mtu)?)
+    /// operator wants; not below what IPv6 addresses need.
+    ///
+    /// # Errors
+    /// [`MtuError::BoardIpv6`]: it is as low as it goes, and the board takes less.
+    pub(super) fn limit_mtu(&mut self, board: u16) -> Result<(), DaemonError> {
+        self.limit = board;
+        let mtu = self.mtu_for(&self.options.addresses);
+        if mtu != self.mtu {
+            self.set_mtu(mtu)?;
+        }
+        if mtu > board { Err(MtuError::BoardIpv6 { limit: board }.into()) } else { Ok(()) }
+    }
+
+    /// The MTU with these addresses: the kernel takes IPv6 away from an
+    /// interface with less than that needs.
+    fn mtu_for(&self, addresses: &[(IpAddr, u8)]) -> u16 {
+        let least = if has_ipv6(addresses) { MIN_MTU_IPV6 } else { MIN_MTU };
+        let wanted = u16::try_from(self.options.mtu).unwrap_or(MAX_MTU);
+        wanted.min(self.limit.max(least))
+    }
+
+    fn set_mtu(&mut self, mtu: u16) -> Result<(), DaemonError> {
+        self.netlink.set_mtu(&self.options.name, mtu.into())?;
+        self.mtu = mtu;
+        Ok(())
     }
 
     /// Changes its addresses to these.
@@ -137,6 +169,10 @@ impl Interface {
         &mut self,
         addresses: Vec<(IpAddr, u8)>,
     ) -> Result<(), DaemonError> {
+        let mtu = self.mtu_for(&addresses);
+        if mtu > self.mtu {
+            self.set_mtu(mtu)?;
+        }
         for &(address, prefix) in &addresses {
             self.netlink.add_address(&self.options.name, address, prefix)?;
         }
@@ -145,6 +181,10 @@ impl Interface {
                 self.netlink.remove_address(&self.options.name, address, prefix)?;
             }
         }
-        Ok(())
+        if mtu < self.mtu { self.set_mtu(mtu) } else { Ok(()) }
     }
+}
+
+fn has_ipv6(addresses: &[(IpAddr, u8)]) -> bool {
+    addresses.iter().any(|(address, _)| address.is_ipv6())
 }

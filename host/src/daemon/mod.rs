@@ -5,6 +5,7 @@
 //! reads across the bus; the *worker* moves frames. [`Board`] is the whole of
 //! it for a caller: the demo, `virtio-physd`, or somebody else's launcher.
 
+mod changes;
 mod console;
 mod control;
 mod error;

@@ -25,6 +25,11 @@ pub enum MtuError {
         /// The MTU asked for.
         wanted: u32,
     },
+    /// The board of a running session takes less than IPv6 addresses need.
+    BoardIpv6 {
+        /// The board's limit.
+        limit: u16,
+    },
     /// More than the board takes.
     Board {
         /// The MTU asked for.
@@ -46,6 +51,11 @@ impl fmt::Display for MtuError {
                 f,
                 "an MTU of {wanted} is too small for an IPv6 address: choose {MIN_MTU_IPV6} or \
                  more, or leave the address out"
+            ),
+            Self::BoardIpv6 { limit } => write!(
+                f,
+                "the board takes packets of up to {limit} bytes, and IPv6 needs {MIN_MTU_IPV6}: \
+                 the interface's MTU goes no lower; leave its IPv6 addresses out to let it follow"
             ),
             Self::Board { wanted, limit } => write!(
                 f,

@@ -13,6 +13,7 @@ use super::choice::{Room, plan, shared_len};
 use super::config::SessionConfig;
 use super::control::Beside;
 use super::error::SessionError;
+use super::lines::Lines;
 use super::memory::SessionMemory;
 use super::net::Link;
 use super::placement::{Layout, Placement};
@@ -38,9 +39,6 @@ const STORM_LOOK: u64 = 10;
 
 /// EVENT_DEVICE: the device is gone (docs/protocol.md, "Bus messages of the draft").
 const REMOVED: u16 = 2;
-
-/// Lines a minute about what a board says, at each level.
-const LINES: u32 = 10;
 
 /// Something that happened in a session.
 pub enum Event<B: Bus> {
@@ -94,11 +92,11 @@ pub struct Session<B: Bus> {
     shares_memory: bool,
     /// The board has left the session by itself and needs no reset.
     board_left: bool,
-    /// Message interrupts, and what the board says about itself in the log.
+    /// Message interrupts.
     interrupts: RateLimit,
     storm: bool,
-    faults_told: RateLimit,
-    events_told: RateLimit,
+    /// What it had said in the log.
+    pub(super) lines: Lines,
 }
 
 impl<B: Bus> Session<B> {
@@ -147,8 +145,7 @@ impl<B: Bus> Session<B> {
             board_left: false,
             interrupts: RateLimit::new(INTERRUPTS, 1000),
             storm: false,
-            faults_told: RateLimit::new(LINES, 60_000),
-            events_told: RateLimit::new(LINES, 60_000),
+            lines: Lines::new(),
         })
     }
 
@@ -162,6 +159,7 @@ impl<B: Bus> Session<B> {
     /// # Errors
     /// Why there is no session, or none any more. Call [`Session::abandon`] then.
     pub fn step(&mut self, now: u64) -> Result<Step<B>, SessionError> {
+        self.lines.now = now;
         let mut fired = self.interrupt.as_ref().is_some_and(Latch::drain);
         if fired {
             let _ = self.interrupts.admit(now);
@@ -233,7 +231,9 @@ impl<B: Bus> Session<B> {
     pub fn abandon(&mut self) {
         if let Err(SessionError::Bus(error)) = self.release(false) {
             // Its memory is out of the board's reach all the same.
-            log::error!("cannot reset the board: {error}");
+            if let Some(untold) = self.lines.resets.admit(self.lines.now) {
+                log::error!("cannot reset the board: {error}{untold}");
+            }
         }
     }
 
@@ -405,10 +405,8 @@ impl<B: Bus> Session<B> {
                 Ok(self.config_read())
             }
             LinkEvent::DeviceRefused { device, reason } => {
-                if let Some(untold) = self.faults_told.admit(now) {
-                    log::warn!(
-                        "device {device} is left alone: {reason} ({untold} reports not shown)"
-                    );
+                if let Some(untold) = self.lines.devices.admit(now) {
+                    log::warn!("device {device} is left alone: {reason}{untold}");
                 }
                 Ok(self.forget(device))
             }
@@ -416,9 +414,9 @@ impl<B: Bus> Session<B> {
             LinkEvent::Device { device, state: REMOVED } => Ok(self.forget(device)),
             LinkEvent::Fault { code, device, queue, count } => {
                 // A board may say so as often as it likes.
-                if let Some(untold) = self.faults_told.admit(now) {
+                if let Some(untold) = self.lines.faults.admit(now) {
                     log::warn!(
-                        "board fault {code} on device {device} queue {queue}, {count} so far ({untold} reports not shown)"
+                        "board fault {code} on device {device} queue {queue}, {count} so far{untold}"
                     );
                 }
                 Ok(None)
@@ -426,8 +424,8 @@ impl<B: Bus> Session<B> {
             // Link status, hot-plugged devices and in-band notifications change
             // nothing for a single network device on a live link.
             other => {
-                if let Some(untold) = self.events_told.admit(now) {
-                    log::debug!("board: {other:?} ({untold} events not shown)");
+                if let Some(untold) = self.lines.events.admit(now) {
+                    log::debug!("board: {other:?}{untold}");
                 }
                 Ok(None)
             }

@@ -74,8 +74,10 @@ impl<B: Bus> Session<B> {
 
     /// Asks for what the operator set, if this board can do it.
     fn wish(&mut self, request: Request) {
-        if let Err(unable) = self.ask(request) {
-            log::info!("not asked of the board: {unable}");
+        if let Err(unable) = self.ask(request)
+            && let Some(untold) = self.lines.unable.admit(self.lines.now)
+        {
+            log::info!("not asked of the board: {unable}{untold}");
         }
     }
 
@@ -125,11 +127,16 @@ impl<B: Bus> Session<B> {
         let Some(control) = &mut self.beside.control else { return Ok(()) };
         for _ in 0..ANSWERS {
             match control.step(now)? {
+                // It may have asked to be asked, and again as often as it likes.
                 Some(Outcome { request, accepted: true }) => {
-                    log::debug!("the board does as asked: {request:?}");
+                    if let Some(untold) = self.lines.done.admit(now) {
+                        log::debug!("the board does as asked: {request:?}{untold}");
+                    }
                 }
                 Some(Outcome { request, accepted: false }) => {
-                    log::warn!("the board refused what it was asked for: {request:?}");
+                    if let Some(untold) = self.lines.refused.admit(now) {
+                        log::warn!("the board refused what it was asked for: {request:?}{untold}");
+                    }
                 }
                 None => break,
             }

@@ -9,6 +9,7 @@ mod choice;
 mod config;
 mod control;
 mod error;
+mod lines;
 mod memory;
 mod net;
 mod placement;

@@ -17,6 +17,7 @@ use shared::wire::net_control::Coalescing;
 use super::attach::{Event, Session};
 use super::config::SessionConfig;
 use super::error::SessionError;
+use super::lines::Lines;
 use crate::bridge::BridgeError;
 use crate::bus::Bus;
 
@@ -103,6 +104,8 @@ pub struct Supervisor<B: Bus> {
     /// The operator wants the board reset, and it was asked.
     resetting: bool,
     backoff: Backoff,
+    /// What its sessions had said in the log.
+    lines: Lines,
     random: u32,
     up_since: Option<u64>,
     sessions: u64,
@@ -121,6 +124,7 @@ impl<B: Bus> Supervisor<B> {
             stopping: false,
             resetting: false,
             backoff: Backoff::new(),
+            lines: Lines::new(),
             random: random | 1,
             up_since: None,
             sessions: 0,
@@ -158,7 +162,8 @@ impl<B: Bus> Supervisor<B> {
         let epoch = Epoch::from_random(self.draw());
         let Some(bus) = self.bus.take() else { return };
         self.mode = match Session::begin(bus, self.config, epoch) {
-            Ok(session) => {
+            Ok(mut session) => {
+                session.lines = self.lines;
                 self.session = Some(session);
                 Mode::Session
             }
@@ -210,7 +215,10 @@ impl<B: Bus> Supervisor<B> {
 
     /// The session is released.
     fn down(&mut self, now: u64, outcome: Result<(), SessionError>) -> Option<Supervised<B>> {
-        self.bus = self.session.take().map(Session::into_bus).or_else(|| self.bus.take());
+        if let Some(session) = self.session.take() {
+            self.lines = session.lines;
+            self.bus = Some(session.into_bus());
+        }
         if self.stopping {
             self.mode = Mode::Stopped;
             return Some(Supervised::Stopped(outcome));
