@@ -108,8 +108,8 @@ pub enum State {
     Waiting,
     /// The board is being let go of.
     Stopping,
-    /// Nothing will change any more.
-    Stopped,
+    /// A bug of the daemon: nothing will change until it is restarted.
+    Failed,
 }
 
 impl State {
@@ -122,7 +122,7 @@ impl State {
             Self::NoLink => "no-link",
             Self::Waiting => "waiting",
             Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
+            Self::Failed => "failed",
         }
     }
 }
@@ -319,8 +319,10 @@ mod tests {
 
     #[test]
     fn states_have_one_name() {
-        use State::{Attaching, NoLink, Stopped, Stopping, Up, Waiting};
-        for state in [Attaching, Up, NoLink, Waiting, Stopping, Stopped] {
+        use State::{Attaching, Failed, NoLink, Stopping, Up, Waiting};
+        let manual = include_str!("../../../docs/daemon.md");
+        for state in [Attaching, Up, NoLink, Waiting, Stopping, Failed] {
+            assert!(manual.contains(&format!("| `{}` | ", state.name())), "{}", state.name());
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("{:?}", state.name()));
         }
     }

@@ -78,7 +78,7 @@ impl fmt::Display for DaemonError {
             Self::Console(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
             Self::ThreadDied => {
-                f.write_str("a thread of the daemon died (a bug; its message is above)")
+                f.write_str("a thread of the daemon died: a bug, its message is in the log")
             }
         }
     }

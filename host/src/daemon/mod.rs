@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use shared::wire::net_control::Coalescing;
 
@@ -35,7 +36,7 @@ pub use worker::Stop;
 use console::Terminal;
 use interface::Interface;
 use status::PublishedStatus;
-use worker::{AskAtEnd, PublishedCounters};
+use worker::{AskAtEnd, PublishedCounters, asked};
 
 /// What may change while a board is attached.
 #[derive(Clone, Debug)]
@@ -88,15 +89,15 @@ impl Board {
         let terminal = options.console.as_deref().map(Terminal::open).transpose()?;
         let status = PublishedStatus::new(BoardStatus::new(&options.name, interface.name()))?;
         let (wake, ended) = (Arc::new(Stop::new()?), Arc::new(Stop::new()?));
-        let tell = AskAtEnd(Arc::clone(&ended));
+        let tell = (DeathNotice(status.clone()), AskAtEnd(Arc::clone(&ended)));
         let counters = PublishedCounters::default();
-        let (commands, asked) = mpsc::channel();
+        let (commands, taken) = mpsc::channel();
         let name = interface.name().to_owned();
         let control = control::Control {
             name: options.name,
             interface,
             config: SessionConfig { console: terminal.is_some(), ..options.session },
-            commands: asked,
+            commands: taken,
             wake: Arc::clone(&wake),
             counters: counters.clone(),
             status: status.clone(),
@@ -139,6 +140,12 @@ impl Board {
         self.ended.fd()
     }
 
+    /// Whether it has.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        asked(&self.ended)
+    }
+
     /// Has the board reset. The link comes back by itself.
     pub fn reset(&self) {
         self.ask(Command::Reset);
@@ -147,6 +154,15 @@ impl Board {
     /// Changes what may change while the board is attached.
     pub fn apply(&self, live: LiveOptions) {
         self.ask(Command::Apply(live));
+    }
+
+    /// Begins what [`Board::stop`] does, without waiting: it is done when
+    /// [`Board::has_ended`], and [`Board::stop`] then returns at once.
+    pub fn begin_stop(&self) {
+        if !self.has_ended() {
+            self.status.enter(LinkState::Stopping);
+        }
+        self.ask(Command::Stop);
     }
 
     /// Detaches the board and removes the interface.
@@ -170,10 +186,69 @@ impl Board {
     }
 }
 
+/// Says at the end of the control thread that the board is cared for no more,
+/// unless the thread ended as it should.
+struct DeathNotice(PublishedStatus);
+
+impl Drop for DeathNotice {
+    fn drop(&mut self) {
+        self.0.change(|status| {
+            if status.state != LinkState::Stopped {
+                (status.state, status.since) = (LinkState::Failed, Instant::now());
+                let died = DaemonError::ThreadDied;
+                status.last_failure = Some(format!("{died}. Restart the daemon"));
+                status.retry_at = None;
+            }
+        });
+    }
+}
+
 impl Drop for Board {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             log::error!("{error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published() -> PublishedStatus {
+        PublishedStatus::new(BoardStatus::new("b0", "vphys0")).unwrap()
+    }
+
+    #[test]
+    fn a_control_thread_that_dies_is_no_link_that_is_up() {
+        let status = published();
+        status.enter(LinkState::Up);
+        status.acknowledge();
+        let (ended, told) = (Arc::new(Stop::new().unwrap()), status.clone());
+        let tell = (DeathNotice(told), AskAtEnd(Arc::clone(&ended)));
+        let thread = thread::spawn(move || {
+            let _tell = tell;
+            panic!("on purpose");
+        });
+        assert!(thread.join().is_err());
+        assert!(asked(&ended));
+        let status = status.get();
+        assert_eq!(status.state, LinkState::Failed);
+        assert_eq!(status.state.to_string(), "failed");
+        assert_eq!(
+            status.last_failure.as_deref(),
+            Some(
+                "a thread of the daemon died: a bug, its message is in the log. Restart the daemon"
+            )
+        );
+    }
+
+    #[test]
+    fn a_control_thread_that_ends_as_it_should_leaves_no_failure() {
+        let status = published();
+        status.enter(LinkState::Stopped);
+        drop(DeathNotice(status.clone()));
+        let status = status.get();
+        assert_eq!((status.state, status.last_failure), (LinkState::Stopped, None));
     }
 }

@@ -28,6 +28,9 @@ pub enum LinkState {
     Stopping,
     /// All is over; nothing will change any more.
     Stopped,
+    /// The thread that cares for the board has died, which is a bug; nothing
+    /// will change any more.
+    Failed,
 }
 
 impl fmt::Display for LinkState {
@@ -39,6 +42,7 @@ impl fmt::Display for LinkState {
             Self::Waiting => "waiting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::Failed => "failed",
         })
     }
 }

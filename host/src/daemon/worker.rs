@@ -227,7 +227,8 @@ enum Woken {
     Timer,
 }
 
-fn asked(stop: &Stop) -> bool {
+/// Whether somebody has asked.
+pub(super) fn asked(stop: &Stop) -> bool {
     let mut fds = [PollFd::new(stop.fd(), PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
 }

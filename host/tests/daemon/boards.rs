@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::run::{FOLDER, NOBODY, Stage, Tun, as_nobody, staged, start, work};
-use crate::setting::{asked, configure, daemon, running};
+use crate::run::{FOLDER, Going, NOBODY, Stage, Tun, as_nobody, staged, start, work};
+use crate::setting::{asked, configure, daemon, empty_slot, refused, running};
 
 /// Nothing that is waited for takes this long: then it hangs.
 const HANGS: Duration = Duration::from_secs(60);
@@ -162,10 +162,62 @@ fn a_dead_board_holds_nobody_up() {
         // One that hangs at the end is left: a second signal waits for nobody.
         board.signal(Signal::SIGSTOP);
         going.signal(Signal::SIGTERM).says("ending, asked by SIGTERM").signal(Signal::SIGINT);
-        going.says("ended hard by a second signal, SIGINT: a board has not let go yet");
+        going.says(
+            "ended hard by a second signal, SIGINT: b0 has not let go yet and will find out alone",
+        );
         drop(board);
         let ran = going.end();
         assert_eq!(ran.code, Some(1), "{ran:#?}");
+    });
+}
+
+/// Takes the board `b0` out of the configuration while it stands still, so that
+/// it takes seconds to let go, and waits until it is about to.
+fn taken_out_while_it_stands_still(stage: &Stage, going: &mut Going) -> BoardProcess {
+    let board = BoardProcess::start(stage, &socket());
+    up(stage, 1);
+    configure(&empty_slot("b1", "vphys1", ""));
+    board.signal(Signal::SIGSTOP);
+    going.signal(Signal::SIGHUP);
+    let stopping = |status: &Value| status["name"] == "b0" && status["state"] == "stopping";
+    until(stage, "the board's stop", stopping);
+    board
+}
+
+#[test]
+fn a_board_is_seen_to_stop_and_the_end_does_not_wait_for_a_reload() {
+    let name = "boards::a_board_is_seen_to_stop_and_the_end_does_not_wait_for_a_reload";
+    staged(name, Tun::Everybodys, |stage| {
+        let mut going = running(stage, &b0(""));
+        let board = taken_out_while_it_stands_still(stage, &mut going);
+        assert_eq!(
+            refused(stage, "reset b0"),
+            "vphys: the board b0 is being let go of: it is not attached again\n"
+        );
+        going.signal(Signal::SIGTERM).says("ending, asked by SIGTERM");
+        // Also now that all of them stop.
+        assert_eq!(status(stage)["state"], "stopping");
+        drop(board);
+        let ran = going.end();
+        ran.went_well();
+        assert!(!ran.err.contains("ended hard"), "{ran:#?}");
+        assert!(!ran.err.contains("looking for the board of vphys1"), "{ran:#?}");
+    });
+}
+
+#[test]
+fn a_signal_to_read_again_while_it_reads_is_not_lost() {
+    let name = "boards::a_signal_to_read_again_while_it_reads_is_not_lost";
+    staged(name, Tun::Everybodys, |stage| {
+        let mut going = running(stage, &b0(""));
+        let board = taken_out_while_it_stands_still(stage, &mut going);
+        configure(&empty_slot("b2", "vphys2", ""));
+        going.signal(Signal::SIGHUP);
+        drop(board);
+        going.says("b1: looking for the board of vphys1");
+        going.says("b2: looking for the board of vphys2").says("1 added, 1 removed, 0 changed");
+        going.signal(Signal::SIGTERM);
+        going.end().went_well();
     });
 }
 

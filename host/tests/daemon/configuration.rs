@@ -31,7 +31,8 @@ fn the_command_line() {
             "   0  it was asked to end, and did in good order\n",
             "   1  it could not start, or had to be ended hard\n",
             "   2  the command line is wrong\n",
-            "  77  a right is missing: CAP_NET_ADMIN, /dev/net/tun, the socket\n",
+            "  77  a right is missing: to read the configuration, to make an interface \
+             (CAP_NET_ADMIN, /dev/net/tun), a console or the socket\n",
             "  78  the configuration is wrong or not there\n",
         ] {
             assert!(ran.out.contains(text), "{text}: {}", ran.out);

@@ -2,12 +2,17 @@
 //! those of sysexits.h, which systemd names in its messages.
 
 use std::fmt;
+use std::io::ErrorKind;
 
+use nix::sys::signal::Signal;
 use virtio_phys_host::config::ConfigError;
 use virtio_phys_host::control_socket::ListenError;
 use virtio_phys_host::daemon::DaemonError;
 use virtio_phys_host::netlink::NetlinkCause;
+use virtio_phys_host::pty::PtyError;
 use virtio_phys_host::tap::TapError;
+
+use crate::care::PATIENCE;
 
 /// Why the daemon ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +51,10 @@ impl Status {
             Self::Asked => "it was asked to end, and did in good order",
             Self::Failed => "it could not start, or had to be ended hard",
             Self::Usage => "the command line is wrong",
-            Self::NoPermission => "a right is missing: CAP_NET_ADMIN, /dev/net/tun, the socket",
+            Self::NoPermission => {
+                "a right is missing: to read the configuration, to make an interface \
+                 (CAP_NET_ADMIN, /dev/net/tun), a console or the socket"
+            }
             Self::BadConfiguration => "the configuration is wrong or not there",
         }
     }
@@ -74,6 +82,23 @@ impl fmt::Display for Failure {
 impl Failure {
     pub(crate) fn new(text: impl fmt::Display) -> Self {
         Self { status: Status::Failed, text: text.to_string() }
+    }
+
+    /// These boards have not let go yet, and a second signal asks to end.
+    pub(crate) fn second_signal(signal: Signal, names: &[String]) -> Self {
+        Self::new(format_args!(
+            "ended hard by a second signal, {signal}: {} not let go yet and will find out alone",
+            have(names)
+        ))
+    }
+
+    /// These boards do not let go.
+    pub(crate) fn late(names: &[String]) -> Self {
+        Self::new(format_args!(
+            "ended hard: {} not let go for {} s and will find out alone",
+            have(names),
+            PATIENCE.as_secs()
+        ))
     }
 
     /// What is wrong with the board or interface of this name.
@@ -104,12 +129,22 @@ impl From<ListenError> for Failure {
     }
 }
 
+/// These boards, and the verb.
+pub(crate) fn have(names: &[String]) -> String {
+    let verb = if names.len() == 1 { "has" } else { "have" };
+    format!("{} {verb}", names.join(", "))
+}
+
 fn lacks_permission(error: &DaemonError) -> bool {
     match error {
         DaemonError::Tap(error) => {
             matches!(error, TapError::NoAccess { .. } | TapError::NotPermitted { .. })
         }
         DaemonError::Netlink(error) => matches!(error.cause, NetlinkCause::NotPermitted),
+        DaemonError::Console(PtyError::Terminal(_, error) | PtyError::Link(_, error)) => {
+            // EACCES and EPERM.
+            error.kind() == ErrorKind::PermissionDenied
+        }
         _ => false,
     }
 }

@@ -24,21 +24,40 @@ const LONGEST_REASON: usize = 400;
 /// The boards. The lock is held for copies only, never for a board's sake.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    boards: Mutex<Vec<(String, Board)>>,
+    boards: Mutex<Vec<Member>>,
 }
 
-/// What the daemon hears of one board.
 #[derive(Debug)]
-pub(crate) struct Ear {
-    pub(crate) name: String,
-    /// Readable when its status has changed.
-    pub(crate) changed: OwnedFd,
-    /// Readable when its thread has died.
-    pub(crate) ended: OwnedFd,
+struct Member {
+    name: String,
+    board: Board,
+    stage: Stage,
 }
+
+/// How far a board's time with the daemon has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The configuration has it.
+    Kept,
+    /// The same, but its thread has died, and that was said.
+    Dead,
+    /// It is being stopped.
+    Leaving,
+    /// The same, but nobody waits for it any more.
+    Late,
+}
+
+impl Member {
+    fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving | Stage::Late)
+    }
+}
+
+/// A board that has stopped: its name, and how that went.
+pub(crate) type Stopped = (String, Result<(), DaemonError>);
 
 impl Fleet {
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, Board)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
         self.boards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -58,28 +77,75 @@ impl Fleet {
             }
         };
         log::info!("{name}: looking for the board of {}", board.status().interface);
-        self.lock().push((name.clone(), board));
+        self.lock().push(Member { name: name.clone(), board, stage: Stage::Kept });
         Ok(())
     }
 
-    /// Takes these boards out, to be stopped.
-    pub(crate) fn take(&self, names: &[String]) -> Vec<(String, Board)> {
-        let mut boards = self.lock();
-        let (taken, left) =
-            std::mem::take(&mut *boards).into_iter().partition(|(name, _)| names.contains(name));
-        *boards = left;
-        taken
+    /// Begins to stop the boards of these names.
+    pub(crate) fn begin_stop(&self, names: &[String]) {
+        self.begin_stop_if(|member| names.contains(&member.name) && !member.is_leaving());
     }
 
-    /// Takes all of them out.
-    pub(crate) fn take_all(&self) -> Vec<(String, Board)> {
-        std::mem::take(&mut *self.lock())
+    /// Begins to stop all of them, and waits once more for those that are late.
+    pub(crate) fn begin_stop_all(&self) {
+        self.begin_stop_if(|_| true);
+    }
+
+    fn begin_stop_if(&self, chosen: impl Fn(&Member) -> bool) {
+        for member in self.lock().iter_mut().filter(|member| chosen(member)) {
+            if !member.is_leaving() {
+                member.board.begin_stop();
+            }
+            member.stage = Stage::Leaving;
+        }
+    }
+
+    /// The names of those that are waited for while they stop.
+    pub(crate) fn leaving(&self) -> Vec<String> {
+        let boards = self.lock();
+        let leaving = boards.iter().filter(|member| member.stage == Stage::Leaving);
+        leaving.map(|member| member.name.clone()).collect()
+    }
+
+    /// Waits no longer for those that are leaving: their names.
+    pub(crate) fn give_up(&self) -> Vec<String> {
+        let mut boards = self.lock();
+        let leaving = boards.iter_mut().filter(|member| member.stage == Stage::Leaving);
+        leaving
+            .map(|member| {
+                member.stage = Stage::Late;
+                member.name.clone()
+            })
+            .collect()
+    }
+
+    /// Takes out those that have stopped.
+    pub(crate) fn take_stopped(&self) -> Vec<Stopped> {
+        let mut boards = self.lock();
+        let gone = boards.extract_if(.., |member| member.is_leaving() && member.board.has_ended());
+        // Their threads have ended, so this waits for nothing.
+        gone.map(|member| (member.name, member.board.stop())).collect()
+    }
+
+    /// The names of those whose thread has died since the last time.
+    pub(crate) fn take_dead(&self) -> Vec<String> {
+        let mut boards = self.lock();
+        let dead = boards
+            .iter_mut()
+            .filter(|member| member.stage == Stage::Kept && member.board.has_ended());
+        dead.map(|member| {
+            member.stage = Stage::Dead;
+            member.name.clone()
+        })
+        .collect()
     }
 
     /// Gives a running board what may change.
     pub(crate) fn apply(&self, settings: &BoardSettings) {
-        if let Some((_, board)) = self.lock().iter().find(|(name, _)| *name == settings.name) {
-            board.apply(LiveOptions {
+        let boards = self.lock();
+        let mut kept = boards.iter().filter(|member| !member.is_leaving());
+        if let Some(member) = kept.find(|member| member.name == settings.name) {
+            member.board.apply(LiveOptions {
                 addresses: settings.addresses.clone(),
                 worker: WorkerOptions { idle_looks: settings.looks },
                 coalescing: settings.session.coalescing,
@@ -87,34 +153,43 @@ impl Fleet {
         }
     }
 
-    /// Puts them into the order of the configuration.
+    /// Puts them into the order of the configuration, those that are leaving
+    /// behind.
     pub(crate) fn sort(&self, settings: &[BoardSettings]) {
         let place = |name: &str| settings.iter().position(|settings| settings.name == name);
-        self.lock().sort_by_key(|(name, _)| place(name));
+        self.lock().sort_by_key(|member| {
+            let place = place(&member.name).filter(|_| !member.is_leaving());
+            place.unwrap_or(usize::MAX)
+        });
     }
 
-    /// What to listen to.
-    pub(crate) fn ears(&self) -> std::io::Result<Vec<Ear>> {
-        let ear = |(name, board): &(String, Board)| {
-            Ok(Ear {
-                name: name.clone(),
-                changed: board.changed().try_clone_to_owned()?,
-                ended: board.ended().try_clone_to_owned()?,
-            })
-        };
-        self.lock().iter().map(ear).collect()
+    /// What becomes readable when there is something to look at: a status has
+    /// changed, a board has stopped, a thread has died.
+    pub(crate) fn ears(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let boards = self.lock();
+        // The dead have said it.
+        let living = boards.iter().filter(|member| member.stage != Stage::Dead);
+        living
+            .flat_map(|member| [member.board.changed(), member.board.ended()])
+            .map(|fd| fd.try_clone_to_owned())
+            .collect()
     }
 
     /// Takes notice of what has changed, for the next change to be heard.
     pub(crate) fn acknowledge(&self) {
-        self.lock().iter().for_each(|(_, board)| board.acknowledge());
+        self.lock().iter().for_each(|member| member.board.acknowledge());
     }
 
     /// How it goes, in a few words.
     pub(crate) fn summary(&self) -> String {
         let boards = self.lock();
-        let up = boards.iter().filter(|(_, board)| board.status().state == LinkState::Up).count();
-        match (boards.len(), up) {
+        let states: Vec<_> = boards
+            .iter()
+            .filter(|member| !member.is_leaving())
+            .map(|member| member.board.status().state)
+            .collect();
+        let up = states.iter().filter(|state| **state == LinkState::Up).count();
+        match (states.len(), up) {
             (1, 1) => "1 board, up".to_owned(),
             (1, _) => "1 board, not up".to_owned(),
             (all, up) => format!("{all} boards, {up} up"),
@@ -144,13 +219,15 @@ impl Answers for Fleet {
     fn answer(&self, request: &Request) -> Answer {
         let boards = self.lock();
         let named = |wanted: &str| {
-            boards.iter().find(|(name, _)| name == wanted).map(|(_, board)| board).ok_or_else(
-                || Refusal::no_such_board(wanted, boards.iter().map(|(name, _)| name.as_str())),
-            )
+            // A board that is leaving may have a successor of its name.
+            let found = boards.iter().filter(|member| member.name == wanted);
+            found.min_by_key(|member| member.is_leaving()).ok_or_else(|| {
+                Refusal::no_such_board(wanted, boards.iter().map(|member| member.name.as_str()))
+            })
         };
-        let statuses = boards.iter().map(|(_, board)| board.status());
+        let statuses = boards.iter().map(|member| member.board.status());
         match request {
-            Request::Status => Answer::Status { boards: statuses.map(report).collect() },
+            Request::Status => Answer::Status { boards: boards.iter().map(report).collect() },
             Request::Stats { .. } => Answer::Stats {
                 boards: statuses
                     .map(|status| StatsReport {
@@ -161,18 +238,28 @@ impl Answers for Fleet {
                     .collect(),
             },
             Request::Features { board } => {
-                let found = named(board).and_then(|found| features(&found.status()));
+                let found = named(board).and_then(|found| features(&found.board.status()));
                 found.map_or_else(Answer::Refused, Answer::Features)
             }
-            Request::Reset { board } => match named(board) {
-                Ok(found) => {
-                    found.reset();
-                    Answer::ResetAsked
-                }
-                Err(refusal) => Answer::Refused(refusal),
-            },
+            Request::Reset { board } => {
+                let found = named(board).and_then(|found| resettable(found).map(Board::reset));
+                found.map_or_else(Answer::Refused, |()| Answer::ResetAsked)
+            }
         }
     }
+}
+
+/// The member's board, if its link would come back behind a reset.
+fn resettable(member: &Member) -> Result<&Board, Refusal> {
+    let name = &member.name;
+    let text = if member.is_leaving() {
+        format!("the board {name} is being let go of: it is not attached again")
+    } else if member.board.has_ended() {
+        format!("the board {name} is cared for no more: `vphys status` says why")
+    } else {
+        return Ok(&member.board);
+    };
+    Err(Refusal::new(Reason::NotAttached, text))
 }
 
 fn features(status: &BoardStatus) -> Result<FeatureReport, Refusal> {
@@ -185,18 +272,21 @@ fn features(status: &BoardStatus) -> Result<FeatureReport, Refusal> {
     Ok(FeatureReport::new(&status.name, offered, masked, report.negotiated))
 }
 
-fn report(status: BoardStatus) -> BoardReport {
+fn report(member: &Member) -> BoardReport {
+    let status = member.board.status();
     let millis =
         |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let now = Instant::now();
     BoardReport {
         state: match status.state {
+            _ if member.is_leaving() => State::Stopping,
             LinkState::Attaching => State::Attaching,
             LinkState::Up => State::Up,
             LinkState::NoLink => State::NoLink,
             LinkState::Waiting => State::Waiting,
-            LinkState::Stopping => State::Stopping,
-            LinkState::Stopped => State::Stopped,
+            // Its interface is about to go.
+            LinkState::Stopping | LinkState::Stopped => State::Stopping,
+            LinkState::Failed => State::Failed,
         },
         name: status.name,
         interface: status.interface,

@@ -52,8 +52,8 @@ fn text(boards: &[BoardReport]) -> String {
     }
     let mut out = table(&rows, [false, false, false, true, true, true, false]);
     for board in boards {
-        // An old failure of a link that is up is history.
-        let ails = !matches!(board.state, State::Up | State::NoLink);
+        // An old failure of a link that is up, or will not come again, is history.
+        let ails = !matches!(board.state, State::Up | State::NoLink | State::Stopping);
         if let Some(failure) = board.last_failure.as_ref().filter(|_| ails) {
             let next = board
                 .retry_in_ms
