@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::fstat;
 use shared::raw::{RamWindow, StoreWidth};
 
 /// Why a file cannot be mapped as shared memory.
 #[derive(Debug)]
 pub enum MapError {
-    /// It is no file with a length.
+    /// It is no file of memory, which knows seals: a memfd, or a file of tmpfs
+    /// or of huge pages.
     NotAFile,
     /// It may become shorter while it is mapped, and a process that touches
     /// what is gone is killed.
@@ -47,12 +48,10 @@ impl SharedMemory {
     /// [`MapError`].
     pub fn of_file(file: BorrowedFd<'_>) -> Result<Self, MapError> {
         let system = |errno: nix::Error| MapError::System(errno.into());
-        let status = fstat(file).map_err(system)?;
-        if status.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-            return Err(MapError::NotAFile);
-        }
-        // A file that knows no seals has none. The seal first, the length after.
-        let seals = fcntl(file, FcntlArg::F_GET_SEALS).unwrap_or(0);
+        // The seal first, the length after. And nothing before the seal: only
+        // memory knows seals, and what is no memory could keep us waiting for an
+        // answer, as a file of FUSE does.
+        let seals = fcntl(file, FcntlArg::F_GET_SEALS).map_err(|_| MapError::NotAFile)?;
         if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
             return Err(MapError::MayShrink);
         }

@@ -21,7 +21,7 @@ use shared::raw::RamWindow;
 use shared::window::Window;
 
 use super::error::{IvshmemError, Nonsense, Step};
-use super::vector::Bell;
+use super::vector::{Bell, is_event};
 use super::wire::{Arrival, Inbox, MEMORY, Message, VERSION};
 use crate::raw::{MapError, SharedMemory};
 
@@ -199,7 +199,9 @@ impl Client {
         loop {
             self.service()?;
             let found = found(self);
-            if found.is_some() || !readable(self.socket.as_fd(), deadline) {
+            // A server that never stops talking does not make it longer.
+            let over = found.is_some() || Instant::now() >= deadline;
+            if over || !readable(self.socket.as_fd(), deadline) {
                 return Ok(found);
             }
         }
@@ -211,6 +213,10 @@ impl Client {
         let Ok(id) = u16::try_from(number) else { return nonsense(Nonsense::Number) };
         let mut descriptors = message.descriptors.into_iter();
         match (descriptors.next(), descriptors.next()) {
+            // Anything else might keep us waiting when it is rung.
+            (Some(event), None) if !is_event(event.as_fd()) => {
+                return nonsense(Nonsense::NotAnEvent);
+            }
             (None, _) if id == self.id => return nonsense(Nonsense::NoDescriptor),
             // One that we never heard of may have had no vectors.
             (None, _) => drop(self.peers.remove(&id)),

@@ -40,6 +40,8 @@ pub enum Nonsense {
     NoDescriptor,
     /// A descriptor where none belongs, or several.
     Descriptors,
+    /// A vector's descriptor that is no eventfd.
+    NotAnEvent,
     /// More peers than a client keeps.
     Peers,
 }
@@ -114,12 +116,13 @@ impl fmt::Display for IvshmemError {
             ),
             Self::Silent { step, waited } => write!(
                 f,
-                "the ivshmem server did not send {step} within {waited} ms: is its process stopped?"
+                "the ivshmem server did not send {step} within {waited} ms: is its process \
+                 stopped? Let it run on, or start it again"
             ),
             Self::Closed { step } => write!(
                 f,
-                "the ivshmem server closed the connection before {step}: it ended, or it has as \
-                 many clients as it takes"
+                "the ivshmem server closed the connection before {step}: it ended (start it \
+                 again), or it has as many clients as it takes (end one)"
             ),
             Self::Nonsense { step, what, number } => {
                 let what = match what {
@@ -127,16 +130,20 @@ impl fmt::Display for IvshmemError {
                     Nonsense::Number => "not the number that belongs here",
                     Nonsense::NoDescriptor => "without the file descriptor that belongs to it",
                     Nonsense::Descriptors => "with file descriptors that do not belong to it",
+                    Nonsense::NotAnEvent => "with a file descriptor that is no eventfd",
                     Nonsense::Peers => "one more peer than is kept",
                 };
                 write!(
                     f,
                     "this is no ivshmem server as QEMU 2.5 and later know it: for {step} it sent \
-                     {number}, {what}"
+                     {number}, {what}. Name the socket of one"
                 )
             }
             Self::Memory(error) => match error {
-                MapError::NotAFile => f.write_str("the ivshmem server's memory is not a file"),
+                MapError::NotAFile => f.write_str(
+                    "the ivshmem server's memory is no file that can be sealed: the server must \
+                     give a memfd with F_SEAL_SHRINK",
+                ),
                 MapError::MayShrink => f.write_str(
                     "the ivshmem server's memory may shrink, which would kill this process: the \
                      server must seal it (a memfd with F_SEAL_SHRINK)",
@@ -147,7 +154,11 @@ impl fmt::Display for IvshmemError {
                      1 TiB is needed"
                 ),
                 MapError::System(error) => {
-                    write!(f, "cannot map the ivshmem server's memory: {error}")
+                    write!(
+                        f,
+                        "cannot map the ivshmem server's memory: {error}; the server must give it \
+                         for writing too, without F_SEAL_WRITE"
+                    )
                 }
             },
             Self::Served { path } => write!(
@@ -166,3 +177,98 @@ impl fmt::Display for IvshmemError {
 }
 
 impl std::error::Error for IvshmemError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_to_do() {
+        let system = || io::Error::from_raw_os_error(1);
+        let nonsense = |step, what, number| IvshmemError::Nonsense { step, what, number };
+        for (error, text) in [
+            (
+                IvshmemError::Connect { path: "/run/b0.sock".into(), error: system() },
+                "no ivshmem server answers at /run/b0.sock: Operation not permitted (os error 1); \
+                 start the board (or its server) first, or name its socket",
+            ),
+            (
+                IvshmemError::Silent { step: Step::Version, waited: 500 },
+                "the ivshmem server did not send the protocol version within 500 ms: is its \
+                 process stopped? Let it run on, or start it again",
+            ),
+            (
+                IvshmemError::Closed { step: Step::Identity },
+                "the ivshmem server closed the connection before our own number: it ended (start \
+                 it again), or it has as many clients as it takes (end one)",
+            ),
+            (
+                nonsense(Step::Version, Nonsense::Version, 1),
+                "this is no ivshmem server as QEMU 2.5 and later know it: for the protocol \
+                 version it sent 1, a version that is not 0. Name the socket of one",
+            ),
+            (
+                nonsense(Step::Identity, Nonsense::Number, -1),
+                "this is no ivshmem server as QEMU 2.5 and later know it: for our own number it \
+                 sent -1, not the number that belongs here. Name the socket of one",
+            ),
+            (
+                nonsense(Step::Memory, Nonsense::NoDescriptor, -1),
+                "this is no ivshmem server as QEMU 2.5 and later know it: for the shared memory \
+                 it sent -1, without the file descriptor that belongs to it. Name the socket of \
+                 one",
+            ),
+            (
+                nonsense(Step::Peers, Nonsense::Descriptors, 3),
+                "this is no ivshmem server as QEMU 2.5 and later know it: for the interrupt \
+                 vectors it sent 3, with file descriptors that do not belong to it. Name the \
+                 socket of one",
+            ),
+            (
+                nonsense(Step::Peers, Nonsense::NotAnEvent, 3),
+                "this is no ivshmem server as QEMU 2.5 and later know it: for the interrupt \
+                 vectors it sent 3, with a file descriptor that is no eventfd. Name the socket \
+                 of one",
+            ),
+            (
+                nonsense(Step::Peers, Nonsense::Peers, 164),
+                "this is no ivshmem server as QEMU 2.5 and later know it: for the interrupt \
+                 vectors it sent 164, one more peer than is kept. Name the socket of one",
+            ),
+            (
+                IvshmemError::Memory(MapError::NotAFile),
+                "the ivshmem server's memory is no file that can be sealed: the server must give \
+                 a memfd with F_SEAL_SHRINK",
+            ),
+            (
+                IvshmemError::Memory(MapError::MayShrink),
+                "the ivshmem server's memory may shrink, which would kill this process: the \
+                 server must seal it (a memfd with F_SEAL_SHRINK)",
+            ),
+            (
+                IvshmemError::Memory(MapError::Length(4096)),
+                "the ivshmem server's memory has 4096 bytes: a power of two from 1 MiB to 1 TiB \
+                 is needed",
+            ),
+            (
+                IvshmemError::Memory(MapError::System(system())),
+                "cannot map the ivshmem server's memory: Operation not permitted (os error 1); \
+                 the server must give it for writing too, without F_SEAL_WRITE",
+            ),
+            (
+                IvshmemError::Served { path: "/run/b0.sock".into() },
+                "/run/b0.sock is served already: stop the other board, or choose another socket",
+            ),
+            (
+                IvshmemError::NotASocket { path: "/run/b0.sock".into() },
+                "/run/b0.sock is there and is no socket: choose another name or remove it",
+            ),
+            (
+                IvshmemError::System { what: "make a socket", error: system() },
+                "cannot make a socket: Operation not permitted (os error 1)",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

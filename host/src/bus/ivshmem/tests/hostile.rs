@@ -148,6 +148,51 @@ fn descriptors_in_the_wrong_place_are_refused() {
 }
 
 #[test]
+fn vectors_that_are_no_eventfds_are_refused() {
+    let memory = sealed(1 << 20);
+    let (reading, writing) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let terminal = std::fs::File::open("/dev/null").unwrap();
+    for stray in [reading.as_fd(), writing.as_fd(), terminal.as_fd(), memory.as_fd()] {
+        // Our own vector, and another peer's.
+        for id in [7, 3] {
+            let acts = vec![Say(0), Say(7), With(-1, vec![memory.as_fd()]), With(id, vec![stray])];
+            assert_eq!(nonsense(acts), (Step::Peers, Nonsense::NotAnEvent, id));
+        }
+    }
+}
+
+/// Legal messages without an end, of peers that have left.
+#[test]
+fn a_flood_of_farewells_holds_nobody_up() {
+    let (memory, folder) = (sealed(1 << 20), Folder::new());
+    let listener = UnixListener::bind(folder.socket()).unwrap();
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let mut stream = Some(listener.accept().unwrap().0);
+            for act in [Say(0), Say(7), With(-1, vec![memory.as_fd()])] {
+                play(&mut stream, act);
+            }
+            let (mut stream, start) = (stream.unwrap(), std::time::Instant::now());
+            let farewells = 3_i64.to_le_bytes().repeat(1000);
+            // Until the client has gone; one that waits as long as we speak is let go.
+            while start.elapsed() < LONG {
+                if stream.write_all(&farewells).is_err() {
+                    return true;
+                }
+            }
+            false
+        });
+        let mut client = Client::connect(&folder.socket(), LONG).unwrap();
+        let patience = Duration::from_millis(100);
+        let found = client.await_some(patience, |client| client.vector(0));
+        let waited = matches!(found, Ok(None));
+        drop(client);
+        assert!(server.join().unwrap(), "it waited as long as the server spoke");
+        assert!(waited, "{found:?}");
+    });
+}
+
+#[test]
 fn memory_that_cannot_be_trusted_is_refused() {
     let refused =
         |file: BorrowedFd<'_>| match meet(vec![Say(0), Say(7), With(-1, vec![file])], LONG) {
@@ -166,7 +211,13 @@ fn memory_that_cannot_be_trusted_is_refused() {
     let folder = Folder::new();
     let plain = std::fs::File::create(folder.0.join("plain")).unwrap();
     plain.set_len(1 << 20).unwrap();
-    assert!(matches!(refused(plain.as_fd()), MapError::MayShrink));
+    assert!(matches!(refused(plain.as_fd()), MapError::NotAFile));
+    // A file of /dev/shm is memory, and anybody may cut it off.
+    let path = std::path::PathBuf::from(format!("/dev/shm/vphys-test-{}", std::process::id()));
+    let shared = std::fs::File::create_new(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    shared.set_len(1 << 20).unwrap();
+    assert!(matches!(refused(shared.as_fd()), MapError::MayShrink));
     // Sealed against the very mapping that is wanted.
     let frozen = sealed(1 << 20);
     fcntl(&frozen, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).unwrap();
