@@ -126,10 +126,18 @@ impl fmt::Display for BusError {
                  buffer pool"
             ),
             Self::NotShared { address, len } => {
-                write!(f, "{len} bytes at {address:?} are not memory that the host shares")
+                write!(
+                    f,
+                    "{len} bytes at {address:?} are not memory that the host shares (a bug of the \
+                     board's, or of this program)"
+                )
             }
             Self::OutsideBar { offset, len } => {
-                write!(f, "{len} bytes at offset {offset:#x} leave the board's BAR memory")
+                write!(
+                    f,
+                    "{len} bytes at offset {offset:#x} leave the board's BAR memory (a bug of the \
+                     board's, or of this program)"
+                )
             }
             Self::OutboundLimit { address, len, reason } => {
                 write!(f, "the board cannot reach {len} bytes at {address:?}: {reason}")
@@ -139,7 +147,10 @@ impl fmt::Display for BusError {
                  it back), a process has ended (start it again)",
             ),
             Self::NotInstrument { what } => {
-                write!(f, "{what} needs the simulated bus in instrument mode")
+                write!(
+                    f,
+                    "{what} needs the simulated bus in instrument mode (SimOptions::instrument)"
+                )
             }
             Self::NotReset { reason } => write!(
                 f,
@@ -147,7 +158,7 @@ impl fmt::Display for BusError {
                  session; reset the board by hand if it stays silent"
             ),
             Self::Ivshmem(error) => error.fmt(f),
-            Self::System { what, error } => write!(f, "{what}: {error}"),
+            Self::System { what, error } => write!(f, "cannot {what}: {error}"),
         }
     }
 }
@@ -157,5 +168,80 @@ impl std::error::Error for BusError {}
 impl From<IvshmemError> for BusError {
     fn from(error: IvshmemError) -> Self {
         Self::Ivshmem(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_to_do() {
+        let address = BusAddress::new(0x1_2000);
+        for (error, text) in [
+            (
+                BusError::NoBar { index: 2 },
+                "the board has no memory at BAR 2; its control block and its PCI header disagree",
+            ),
+            (
+                BusError::NoVector { vector: 4, count: 4 },
+                "interrupt vector 4 does not exist: the board has 4 (numbered from 0)",
+            ),
+            (
+                BusError::BadDoorbell { index: 1, reason: "it is not aligned" },
+                "doorbell 1 cannot be used: it is not aligned",
+            ),
+            (
+                BusError::BadLength { len: 100, page: 4096 },
+                "100 bytes cannot be shared: the length must be a multiple of 4096, and not 0",
+            ),
+            (
+                BusError::NoAddressSpace { len: 8192, address_bits: 32 },
+                "no free bus addresses for 8192 bytes within the 32 address bits that bus and \
+                 board reach; use a smaller buffer pool",
+            ),
+            (
+                BusError::NoHostMemory { len: 8192, available: 4096 },
+                "8192 bytes of host memory cannot be shared: 4096 are left; use a smaller buffer \
+                 pool",
+            ),
+            (
+                BusError::NotShared { address, len: 8 },
+                "8 bytes at iova:0x12000 are not memory that the host shares (a bug of the \
+                 board's, or of this program)",
+            ),
+            (
+                BusError::OutsideBar { offset: 0xFF8, len: 16 },
+                "16 bytes at offset 0xff8 leave the board's BAR memory (a bug of the board's, or \
+                 of this program)",
+            ),
+            (
+                BusError::OutboundLimit { address, len: 8, reason: "it has no window" },
+                "the board cannot reach 8 bytes at iova:0x12000: it has no window",
+            ),
+            (
+                BusError::Gone,
+                "nobody answers where the board was: a card was pulled out or has no power (put \
+                 it back), a process has ended (start it again)",
+            ),
+            (
+                BusError::NotInstrument { what: "fault injection" },
+                "fault injection needs the simulated bus in instrument mode (SimOptions::instrument)",
+            ),
+            (
+                BusError::NotReset { reason: "it does not answer" },
+                "the board could not be reset: it does not answer. Its old memory is not used in \
+                 the next session; reset the board by hand if it stays silent",
+            ),
+            (
+                BusError::System {
+                    what: "map shared memory",
+                    error: io::Error::from_raw_os_error(12),
+                },
+                "cannot map shared memory: Cannot allocate memory (os error 12)",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
     }
 }

@@ -41,7 +41,8 @@ impl fmt::Display for Kept {
             ),
             None => write!(
                 f,
-                "daemon.{} cannot change while the daemon runs and stays as it was: restart it",
+                "daemon.{} cannot change while the daemon runs and stays as it was: restart the \
+                 daemon",
                 self.key
             ),
         }

@@ -160,7 +160,10 @@ impl<S: Read + Write> Connection<S> {
     /// Begins to send `answer`.
     fn respond(&mut self, answer: &Answer, now: u64) {
         let bytes = frame(&encode(answer)).or_else(|_| {
-            let text = format!("the answer is longer than {MAX_FRAME} bytes");
+            let text = format!(
+                "the answer is longer than {MAX_FRAME} bytes (a bug of the daemon's): ask for less, \
+                 such as one board's features"
+            );
             frame(&encode(&Answer::Refused(Refusal::new(Reason::TooLong, text))))
         });
         self.due = now.saturating_add(FRAME_TIME);

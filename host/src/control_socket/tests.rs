@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::connection::Connection;
-use super::frame::frame;
+use super::frame::{MAX_FRAME, frame};
 use super::message::{Reason, Refusal, encode};
 use super::*;
 
@@ -320,6 +320,38 @@ fn who_does_not_take_the_answer_is_let_go() {
     assert_eq!((connection.is_over(), connection.due()), (false, 1_100));
 }
 
+/// Answers with more than a frame holds.
+struct Endless;
+
+impl Answers for Endless {
+    fn answer(&self, _: &Request) -> Answer {
+        Answer::Refused(Refusal::new(Reason::Malformed, "x".repeat(MAX_FRAME)))
+    }
+}
+
+#[test]
+fn an_answer_that_fits_no_frame_is_told_so() {
+    let request = frame(&encode(&Request::Status)).unwrap();
+    let mut connection = Connection::new(Fake::with(&request, usize::MAX), 0);
+    connection.ready(0, &Endless);
+    let sent = &connection.stream().sent;
+    let text = "the answer is longer than 65536 bytes (a bug of the daemon's): ask for less, such \
+                as one board's features";
+    let refusal = Answer::Refused(Refusal::new(Reason::TooLong, text));
+    assert_eq!(*sent, frame(&encode(&refusal)).unwrap());
+}
+
+#[test]
+fn who_does_not_answer_is_told_of() {
+    assert_eq!(ClientError::Silent.to_string(), "the daemon has not answered for 5 s: see its log");
+    // One that takes the request, and then says nothing.
+    let folder = Folder::new();
+    let listener = std::os::unix::net::UnixListener::bind(folder.socket()).unwrap();
+    let error = ask(&folder.socket(), &Request::Status).unwrap_err();
+    assert!(matches!(error, ClientError::Silent), "{error}");
+    drop(listener);
+}
+
 #[test]
 fn the_file_has_its_mode_and_goes() {
     let folder = Folder::new();
@@ -335,7 +367,14 @@ fn the_file_has_its_mode_and_goes() {
     let below = folder.0.join("run/control.sock");
     drop(ControlListener::bind(&below, None).unwrap());
     let error = ControlListener::bind(&folder.0.join("a/b/c.sock"), None).unwrap_err();
-    assert!(error.to_string().contains("no folder ") && error.to_string().contains("/a/b "));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "no folder {} for the control socket: No such file or directory (os error 2). Make it \
+             (systemd: RuntimeDirectory=virtio-phys), or choose another path (daemon.socket)",
+            folder.0.join("a/b").display()
+        )
+    );
     let error = ControlListener::bind(&socket, Some("no-such-group")).unwrap_err();
     assert!(error.is_configuration());
     assert_eq!(

@@ -85,3 +85,21 @@ impl fmt::Display for DaemonError {
 }
 
 impl std::error::Error for DaemonError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_and_a_bug_of_ours() {
+        let error = DaemonError::io("start a thread")(io::Error::from_raw_os_error(11));
+        assert_eq!(
+            error.to_string(),
+            "cannot start a thread: Resource temporarily unavailable (os error 11)"
+        );
+        assert_eq!(
+            DaemonError::ThreadDied.to_string(),
+            "a thread of the daemon died: a bug, its message is in the log"
+        );
+    }
+}

@@ -59,8 +59,7 @@ impl fmt::Display for MtuError {
             ),
             Self::Board { wanted, limit } => write!(
                 f,
-                "an MTU of {wanted} is more than the board takes: choose {MIN_MTU} to {limit}, or \
-                 leave the MTU out to use the board's"
+                "an MTU of {wanted} is more than the board takes: choose {MIN_MTU} to {limit}"
             ),
         }
     }
@@ -113,10 +112,6 @@ mod tests {
             "an MTU of 70000 is not possible: choose 68 to 65521 (1280 or more for IPv6)"
         );
         let text = check_mtu(9000, Some(1500)).unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "an MTU of 9000 is more than the board takes: choose 68 to 1500, or leave the MTU out \
-             to use the board's"
-        );
+        assert_eq!(text, "an MTU of 9000 is more than the board takes: choose 68 to 1500");
     }
 }

@@ -110,7 +110,11 @@ impl fmt::Display for NetlinkError {
             ),
             NetlinkCause::Exists => f.write_str("it is there already"),
             NetlinkCause::Timeout => f.write_str("the kernel does not answer"),
-            NetlinkCause::Answer(reason) => write!(f, "unreadable answer: {reason}"),
+            NetlinkCause::Answer(reason) => write!(
+                f,
+                "the kernel's answer cannot be read: {reason} (a bug, of this program or the \
+                 kernel)"
+            ),
             NetlinkCause::System(error) => error.fmt(f),
         }
     }

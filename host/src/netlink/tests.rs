@@ -141,4 +141,10 @@ fn without_the_capability_it_says_so() {
     );
     let error = failed("", &Attempt::Open, NetlinkCause::Timeout);
     assert_eq!(error.to_string(), "cannot open a netlink socket: the kernel does not answer");
+    let cause = NetlinkCause::Answer("a header of 3 bytes".into());
+    assert_eq!(
+        failed("vphys0", &Attempt::Read, cause).to_string(),
+        "vphys0: cannot read the state: the kernel's answer cannot be read: a header of 3 bytes \
+         (a bug, of this program or the kernel)"
+    );
 }

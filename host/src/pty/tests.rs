@@ -166,3 +166,27 @@ fn what_is_no_consoles_link_is_not_touched() {
     assert!(matches!(error, PtyError::Link(..)));
     assert!(error.to_string().contains("directory"), "{error}");
 }
+
+#[test]
+fn each_error_says_what_to_do() {
+    let error = io::Error::from_raw_os_error;
+    for (error, text) in [
+        (
+            PtyError::Terminal("open", error(2)),
+            "cannot open a pseudo terminal for the console: No such file or directory (os error \
+             2); is /dev/pts mounted?",
+        ),
+        (
+            PtyError::Link("/run/b0.console".into(), error(13)),
+            "cannot make the console's link /run/b0.console: Permission denied (os error 13); its \
+             directory has to be there and writable",
+        ),
+        (
+            PtyError::Taken("/run/b0.console".into()),
+            "/run/b0.console is there and no console's link; remove it, or give the console \
+             another path",
+        ),
+    ] {
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
+use std::thread::JoinHandle;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -133,17 +134,41 @@ fn no_daemon() {
 }
 
 #[test]
+fn a_daemon_that_answers_something_else() {
+    staged("asking::a_daemon_that_answers_something_else", Tun::Everybodys, |stage| {
+        for (command, answer) in [
+            ("status", r#"{"version":1,"answer":"reset-asked"}"#),
+            ("stats", r#"{"version":1,"answer":"status","boards":[]}"#),
+            ("features b0", r#"{"version":1,"answer":"reset-asked"}"#),
+            ("reset b0", r#"{"version":1,"answer":"stats","boards":[]}"#),
+        ] {
+            let thread = answering(answer);
+            assert_eq!(
+                refused(stage, command),
+                "vphys: the daemon answers another question than this one. Is it virtio-physd?\n"
+            );
+            thread.join().unwrap();
+            std::fs::remove_file(socket()).unwrap();
+        }
+    });
+}
+
+/// Somebody at the control socket who gives one client this answer.
+fn answering(answer: &'static str) -> JoinHandle<()> {
+    let listener = UnixListener::bind(socket()).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut frame = u32::try_from(answer.len()).unwrap().to_le_bytes().to_vec();
+        frame.extend_from_slice(answer.as_bytes());
+        stream.write_all(&frame).unwrap();
+        let _ = stream.read(&mut [0; 512]);
+    })
+}
+
+#[test]
 fn a_daemon_of_another_version() {
     staged("asking::a_daemon_of_another_version", Tun::Everybodys, |stage| {
-        let listener = UnixListener::bind(socket()).unwrap();
-        let answer = br#"{"version":2,"answer":"all-new"}"#;
-        let thread = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut frame = u32::try_from(answer.len()).unwrap().to_le_bytes().to_vec();
-            frame.extend_from_slice(answer);
-            stream.write_all(&frame).unwrap();
-            let _ = stream.read(&mut [0; 512]);
-        });
+        let thread = answering(r#"{"version":2,"answer":"all-new"}"#);
         let text = refused(stage, "status");
         thread.join().unwrap();
         std::fs::remove_file(socket()).unwrap();

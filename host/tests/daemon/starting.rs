@@ -3,15 +3,20 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 use virtio_phys_host::tap::{Tap, TapOptions};
 
-use crate::run::{KEPT, Ran, Tun, as_nobody, nothing_is_left, run, staged, work};
-use crate::setting::{asked, b0, configuration_file, daemon, empty_slot, running, socket};
+use crate::run::{
+    KEPT, NOBODY, Ran, Tun, as_nobody, nothing_is_left, root, run, staged, start, work,
+};
+use crate::setting::{
+    asked, b0, configuration_file, daemon, empty_slot, refused, running, socket, vphys,
+};
 
 #[track_caller]
 fn lacks_a_right(ran: &Ran, texts: &[&str]) {
@@ -64,6 +69,43 @@ fn a_group_that_is_not_there() {
         let ran = run(&mut command);
         assert_eq!(ran.code, Some(78), "{ran:#?}");
         ran.said(&["there is no group no-such-group on this system: make it (`groupadd"]);
+    });
+}
+
+/// A group of this system other than root's, and its number.
+fn some_group() -> Option<(String, u32)> {
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, gid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        (gid != 0 && gid != NOBODY).then(|| (name.to_owned(), gid))
+    })
+}
+
+#[test]
+fn a_group_that_may_ask() {
+    let name = "starting::a_group_that_may_ask";
+    staged(name, Tun::Everybodys, |stage| {
+        if !root() {
+            return eprintln!("{name} left out: this is not root");
+        }
+        let Some((group, gid)) = some_group() else {
+            return eprintln!("{name} left out: /etc/group has no group but root's");
+        };
+        let mut command = daemon(stage, &b0(""));
+        let text = fs::read_to_string(configuration_file()).unwrap();
+        let text = text.replacen('\n', &format!("\nsocket_group = \"{group}\"\n"), 1);
+        fs::write(configuration_file(), text).unwrap();
+        let mut going = start(&mut command, true);
+        going.says("ready: ");
+        let file = fs::symlink_metadata(socket()).unwrap();
+        assert_eq!((file.permissions().mode() & 0o7777, file.gid()), (0o660, gid));
+        // Who is in it may ask, and nobody else.
+        let output = vphys(&stage.as_nobody(), "status").gid(gid).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(refused(&stage.as_nobody(), "status").contains("no permission to use /"));
+        going.signal(Signal::SIGTERM);
+        going.end().went_well();
     });
 }
 

@@ -151,7 +151,42 @@ fn lacks_permission(error: &DaemonError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
+
+    #[test]
+    fn a_console_without_rights_is_a_right_that_is_missing() {
+        let of = |error: PtyError| Failure::of_board("b0", &DaemonError::Console(error)).status;
+        let errno = std::io::Error::from_raw_os_error;
+        for (error, status) in [
+            (Errno::EACCES, Status::NoPermission),
+            (Errno::EPERM, Status::NoPermission),
+            (Errno::ENOSPC, Status::Failed),
+        ] {
+            assert_eq!(of(PtyError::Terminal("open", errno(error as i32))), status);
+            assert_eq!(of(PtyError::Link("/run/c".into(), errno(error as i32))), status);
+        }
+        assert_eq!(of(PtyError::Taken("/run/c".into())), Status::Failed);
+    }
+
+    #[test]
+    fn what_is_said_of_boards_that_hang() {
+        let names = ["b0".to_owned(), "b1".to_owned()];
+        for (failure, text) in [
+            (
+                Failure::late(&names),
+                "ended hard: b0, b1 have not let go for 10 s and will find out alone",
+            ),
+            (
+                Failure::second_signal(Signal::SIGINT, &names[..1]),
+                "ended hard by a second signal, SIGINT: b0 has not let go yet and will find out \
+                 alone",
+            ),
+        ] {
+            assert_eq!((failure.to_string().as_str(), failure.status), (text, Status::Failed));
+        }
+    }
 
     #[test]
     fn the_manual_has_the_same_table() {

@@ -102,7 +102,7 @@ impl Bus for SimHostPort {
             Engine::Instrument(machine) => lock(machine).add_memory(bytes, |id| memory(id, None)),
             Engine::Counted(_) => {
                 let ram = SharedMemory::new(bytes)
-                    .map_err(|error| BusError::System { what: "mapping shared memory", error })?;
+                    .map_err(|error| BusError::System { what: "map shared memory", error })?;
                 memory(directory.next_id(), Some(ram.window()))
             }
         };

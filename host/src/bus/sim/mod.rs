@@ -118,7 +118,7 @@ impl SimBus {
                 (Engine::Instrument(Arc::new(Mutex::new(machine))), bar)
             }
             Mode::Counted => {
-                let what = "setting up the simulated board";
+                let what = "set up the simulated board";
                 let system = |error| BusError::System { what, error };
                 let signals = Signals::new(options.vectors).map_err(system)?;
                 let memory = SharedMemory::new(bytes).map_err(system)?;
@@ -278,6 +278,6 @@ impl SimBus {
 }
 
 fn too_long() -> BusError {
-    let what = "setting up the simulated board";
+    let what = "set up the simulated board";
     BusError::System { what, error: io::Error::from(io::ErrorKind::OutOfMemory) }
 }

@@ -117,6 +117,14 @@ fn no_capability() {
 }
 
 #[test]
+fn an_old_kernel() {
+    assert_eq!(
+        TapError::TooOld { what: "carrier control" }.to_string(),
+        "the kernel's tun driver lacks carrier control: Linux 4.20 or later is needed"
+    );
+}
+
+#[test]
 fn rights_texts() {
     let path = Path::new("/dev/net/tun").to_owned();
     assert_eq!(
