@@ -33,6 +33,7 @@ use crate::wire::features::Features;
 use super::description::{BoardDescription, Epoch};
 use super::refusal::{AttachStep, Reason, Refusal};
 use super::words::{HeartbeatWatch, LinkGuard, LinkLoss};
+use plug::Return;
 use tasks::Task;
 use wishes::{Wish, Wishes};
 
@@ -186,6 +187,8 @@ pub struct HostLink<W> {
     up: u64,
     /// Devices that came while the session runs and wait to be brought up.
     arrived: u64,
+    /// How soon each device that comes again is brought up.
+    returns: [Return; 64],
     /// Devices that are left alone until they go.
     alone: u64,
     /// Devices whose queues can be reset.
@@ -237,6 +240,7 @@ impl<W: Window + Clone> HostLink<W> {
             touched: 0,
             up: 0,
             arrived: 0,
+            returns: [Return::default(); 64],
             alone: 0,
             ring_reset: 0,
             generations: [0; 64],
@@ -290,7 +294,8 @@ impl<W: Window + Clone> HostLink<W> {
             Mode::NeedRegions | Mode::NeedFeatures | Mode::NeedQueues | Mode::SayUp => now_ms,
             Mode::Over { .. } => u64::MAX,
             Mode::Running if self.is_idle() => {
-                self.next_beat_ms.min(self.next_look_ms).min(self.watch.deadline_ms())
+                let beats = self.next_beat_ms.min(self.watch.deadline_ms());
+                beats.min(self.next_look_ms).min(self.next_bring_up_ms())
             }
             Mode::Tasks
             | Mode::Running
@@ -304,7 +309,7 @@ impl<W: Window + Clone> HostLink<W> {
 
     /// Whether a running session has nothing to ask of the board.
     fn is_idle(&self) -> bool {
-        self.task.is_none() && self.wishes.is_empty() && self.arrived == 0
+        self.task.is_none() && self.wishes.is_empty()
     }
 
     fn enter(&mut self, mode: Mode, now_ms: u64, deadline_ms: Option<u64>) {

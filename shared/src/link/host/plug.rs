@@ -2,11 +2,44 @@
 
 use crate::window::Window;
 
+use super::super::backoff::Backoff;
 use super::super::board::{DEVICE_READY, DEVICE_REMOVED};
 use super::tasks::{DEVICE_NUMBERS, Task, bit};
 use super::{Current, HostLink, LinkEvent, Mode, Progress, Reason, TaskState, timer};
 
+/// How soon a device that goes and comes back is brought up again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Return {
+    backoff: Backoff,
+    came_ms: u64,
+    not_before_ms: u64,
+}
+
+impl Return {
+    /// It is brought up.
+    const fn comes(&mut self, now_ms: u64) {
+        self.came_ms = now_ms;
+    }
+
+    /// It is gone.
+    fn goes(&mut self, now_ms: u64) {
+        self.backoff.session_lasted(now_ms.saturating_sub(self.came_ms));
+        self.not_before_ms = now_ms.saturating_add(self.backoff.next_ms(0));
+    }
+}
+
 impl<W: Window + Clone> HostLink<W> {
+    #[cfg(test)]
+    pub(in crate::link) fn forget_returns(&mut self) {
+        self.returns = [Return::default(); 64];
+    }
+
+    /// When a device is to be brought up that has come, in ms; [`u64::MAX`]: there is none.
+    pub(super) fn next_bring_up_ms(&self) -> u64 {
+        let arrived = self.returns.iter().enumerate().filter(|(at, _)| self.arrived >> at & 1 != 0);
+        arrived.map(|(_, device)| device.not_before_ms).min().unwrap_or(u64::MAX)
+    }
+
     /// EVENT_DEVICE; what of it is news to the caller.
     pub(super) fn device_event(
         &mut self,
@@ -42,6 +75,9 @@ impl<W: Window + Clone> HostLink<W> {
     /// A device is gone, and drained: whatever was under way with it has ended.
     fn forget_device(&mut self, now_ms: u64, device: u16) {
         let (gone, coming_up) = (bit(device), self.bring_up_bit());
+        if let Some(device) = self.returns.get_mut(usize::from(device)) {
+            device.goes(now_ms);
+        }
         for set in [
             &mut self.devices,
             &mut self.arrived,
@@ -89,13 +125,21 @@ impl<W: Window + Clone> HostLink<W> {
     }
 
     /// Begins to bring a device up that came while the session runs.
-    /// `false`: there is none.
+    /// `false`: there is none, or none may come up yet.
     pub(super) fn begin_bring_up(&mut self, now_ms: u64) -> bool {
         if self.arrived == 0 {
             return false;
         }
         // One at a time, so that wishes come in between.
-        self.devices = self.arrived & self.arrived.wrapping_neg();
+        let arrived = self.returns.iter_mut().zip(0_u16..);
+        let next = arrived.filter(|(_, device)| self.arrived & bit(*device) != 0);
+        let Some((device, number)) =
+            next.into_iter().find(|(device, _)| now_ms >= device.not_before_ms)
+        else {
+            return false;
+        };
+        device.comes(now_ms);
+        self.devices = bit(number);
         self.arrived &= !self.devices;
         self.enter(Mode::Tasks, now_ms, None);
         self.next_device(now_ms);

@@ -65,6 +65,10 @@ impl Wishes {
         first
     }
 
+    fn has(&self, wish: Wish) -> bool {
+        self.slots.contains(&Some(wish))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.first().is_none_or(Option::is_none)
     }
@@ -180,7 +184,9 @@ impl<W: Window + Clone> HostLink<W> {
         if let Some(device) = wish.device().filter(|device| self.up & bit(*device) == 0) {
             return Err(self.unasked(Reason::DeviceNotUp { device }));
         }
-        if !self.wishes.push(wish) {
+        // One that waits reads all that has changed until it begins.
+        let is_read = matches!(wish, Wish::ReadConfig { .. });
+        if !(is_read && self.wishes.has(wish) || self.wishes.push(wish)) {
             return Err(self.unasked(Reason::Busy));
         }
         Ok(())

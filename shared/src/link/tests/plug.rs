@@ -427,6 +427,47 @@ fn a_device_that_flaps_without_end() {
     assert!(rig.detach());
 }
 
+/// It is brought up ever more seldom, without end, and at once again after a
+/// good minute; the other runs on.
+#[test]
+fn a_device_that_comes_back_again_and_again_waits() {
+    let mut rig = attached();
+    let mut ups = Vec::new();
+    for round in 0..120_000_u32 {
+        if round % 10 == 0 {
+            rig.announce_again(5, round % 20 == 0);
+        }
+        let progress = rig.tick().unwrap().progress;
+        if matches!(progress, Progress::NeedFeatures { .. }) {
+            ups.push(rig.now);
+        }
+        rig.supply(progress).unwrap();
+        assert!(rig.board.device.is_live());
+    }
+    // Each time that it is gone puts off its return.
+    assert!((1..4).contains(&ups.len()), "{ups:?}");
+    let (mut waits, mut events) = (Vec::new(), Vec::new());
+    rig.host.forget_returns();
+    for _ in 0..12 {
+        rig.announce_again(5, false);
+        rig.serve_for(20).unwrap();
+        let from = rig.now;
+        rig.announce_again(5, true);
+        while !second(&rig).is_live() {
+            events.extend(rig.serve_for(1).unwrap());
+        }
+        waits.push((rig.now - from) / 50 * 50);
+    }
+    assert_eq!(waits[..6], [0, 100, 200, 400, 800, 1_600], "{waits:?}");
+    assert!(waits[10..].iter().all(|wait| (29_000..30_100).contains(wait)), "{waits:?}");
+    assert_eq!(events, [CAME; 12]);
+    rig.serve_for(60_000).unwrap();
+    rig.announce_again(5, false);
+    rig.announce_again(5, true);
+    rig.serve_for(200).unwrap();
+    assert!(second(&rig).is_live());
+}
+
 /// Devices that come or go while the attach is under way.
 #[test]
 fn changes_during_the_attach() {

@@ -300,7 +300,14 @@ impl Rig {
     }
 
     /// A device comes or goes.
+    /// A device comes or goes; how often it did before is forgotten.
     pub(super) fn announce(&mut self, number: u16, ready: bool) {
+        self.host.forget_returns();
+        self.announce_again(number, ready);
+    }
+
+    /// A device comes or goes.
+    pub(super) fn announce_again(&mut self, number: u16, ready: bool) {
         let bit = 1_u64.checked_shl(number.into()).unwrap_or(0);
         self.board.away = if ready { self.board.away & !bit } else { self.board.away | bit };
         self.link.announce(number, ready, &mut self.board);
