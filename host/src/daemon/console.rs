@@ -37,6 +37,11 @@ impl<B: Bus> Terminal<B> {
         self.speaks = None;
     }
 
+    /// Whether somebody speaks.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.speaks.is_some()
+    }
+
     /// The device is gone; `false`: it was not the console.
     pub(super) fn forget(&mut self, device: u16) -> bool {
         self.speaks.take_if(|(console, _)| *console == device).is_some()

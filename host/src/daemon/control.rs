@@ -153,6 +153,9 @@ impl<B: Bus> Walk<B> {
         let now = self.now();
         let Some(terminal) = &mut self.terminal else { return u64::MAX };
         match terminal.step(now) {
+            Ok(until) if terminal.is_connected() => {
+                self.supervisor.session().map_or(until, |s| until.min(s.console_look(now)))
+            }
             Ok(until) => until,
             Err((device, error)) => {
                 // The frames go on: only this device is of no use any more.

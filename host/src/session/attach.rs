@@ -1,8 +1,8 @@
 //! The host's answers in the bring-up: memory, features, queues.
 
 use shared::link::{
-    AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkEvent, LinkLoss, Progress,
-    QueuePlacement, Reason, Refusal, Versions,
+    AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkLoss, Progress, QueuePlacement,
+    Reason, Refusal, Versions,
 };
 use shared::raw::StoreWidth;
 use shared::region::Rights;
@@ -17,7 +17,6 @@ use super::lines::Lines;
 use super::memory::SessionMemory;
 use super::net::Link;
 use super::placement::{Layout, Placement};
-use super::ring_reset::way;
 use super::slow::{CONSOLE_ID, ConsoleLink, Slow};
 use crate::bridge::Way;
 use crate::bus::{Bus, HostMemory, Latch, Ring};
@@ -31,14 +30,18 @@ const CONTROL_BAR: u8 = 0;
 /// Events that one step handles, so that its caller goes on as well.
 const EVENTS: u32 = 16;
 
-/// Message interrupts a second that are listened to: an attach needs a few hundred.
+/// Interrupts and events a second that are listened to: an attach needs a few hundred.
 const INTERRUPTS: u32 = 1000;
 
-/// A board that interrupts more often is looked at this often, in ms.
+/// A board that has more to say is looked at this often, in ms.
 const STORM_LOOK: u64 = 10;
 
-/// EVENT_DEVICE: the device is gone (docs/protocol.md, "Bus messages of the draft").
-const REMOVED: u16 = 2;
+/// What the board has too much to say about to be listened to.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Storm {
+    messages: bool,
+    pub(super) slow: bool,
+}
 
 /// Something that happened in a session.
 pub enum Event<B: Bus> {
@@ -92,10 +95,13 @@ pub struct Session<B: Bus> {
     shares_memory: bool,
     /// The board has left the session by itself and needs no reset.
     board_left: bool,
-    /// Message interrupts.
+    /// Message interrupts and events; those of the slow queues.
     interrupts: RateLimit,
-    storm: bool,
-    /// What it had said in the log.
+    slow_interrupts: RateLimit,
+    pub(super) storm: Storm,
+    /// Devices to be reset and left alone once the link takes the wish.
+    pub(super) unwanted: u64,
+    /// What the board had said in the log.
     pub(super) lines: Lines,
 }
 
@@ -144,7 +150,9 @@ impl<B: Bus> Session<B> {
             shares_memory: false,
             board_left: false,
             interrupts: RateLimit::new(INTERRUPTS, 1000),
-            storm: false,
+            slow_interrupts: RateLimit::new(INTERRUPTS, 1000),
+            storm: Storm::default(),
+            unwanted: 0,
             lines: Lines::new(),
         })
     }
@@ -164,8 +172,11 @@ impl<B: Bus> Session<B> {
         if fired {
             let _ = self.interrupts.admit(now);
         }
-        self.storm = self.interrupts.is_reached(now);
-        self.drain_slow();
+        if self.slow.drain() {
+            let _ = self.slow_interrupts.admit(now);
+        }
+        self.storm.slow = self.slow_interrupts.is_reached(now);
+        self.leave_unwanted();
         self.step_control(now)?;
         self.refresh_config();
         let mut events = 0;
@@ -201,6 +212,7 @@ impl<B: Bus> Session<B> {
                     self.up.take()
                 }
                 Progress::Event(event) => {
+                    let _ = self.interrupts.admit(now);
                     let event = self.board_said(now, event)?;
                     events += 1;
                     if event.is_none() && events < EVENTS {
@@ -216,7 +228,8 @@ impl<B: Bus> Session<B> {
             if self.doorbell.is_none() {
                 self.open_channel()?;
             }
-            let link = if self.storm { now + STORM_LOOK } else { step.come_back_at };
+            self.storm.messages = self.interrupts.is_reached(now);
+            let link = if self.storm.messages { now + STORM_LOOK } else { step.come_back_at };
             let wait_until = link.min(self.arm_control(now)?);
             return Ok(Step { event, wait_until });
         }
@@ -224,6 +237,8 @@ impl<B: Bus> Session<B> {
 
     /// Begins the detach; go on stepping until [`Event::Down`].
     pub fn detach(&mut self, now: u64) {
+        // Nothing is asked of the device any more.
+        self.beside = Beside::default();
         self.link.detach(now);
     }
 
@@ -258,7 +273,7 @@ impl<B: Bus> Session<B> {
     /// is nothing yet, or while the board interrupts too often to be listened to.
     #[must_use]
     pub fn message_interrupt(&self) -> Option<&B::Interrupt> {
-        self.interrupt.as_ref().filter(|_| !self.storm)
+        self.interrupt.as_ref().filter(|_| !self.storm.messages)
     }
 
     /// Message tokens that are taken: (in flight, in quarantine).
@@ -363,73 +378,6 @@ impl<B: Bus> Session<B> {
         self.found |= up.is_some();
         self.up = up;
         Ok(())
-    }
-
-    /// Has a device reset, and leaves it alone until it comes anew.
-    pub(super) fn leave_device(&mut self, device: u16) {
-        // It has a place as long as its queues may be live.
-        if let Err(refusal) = self.link.reset_device(device) {
-            log::debug!("device {device} keeps its queues: {refusal}");
-        }
-    }
-
-    /// A device is gone: what the caller has of it is of no use any more.
-    fn forget(&mut self, device: u16) -> Option<Event<B>> {
-        let net = self.net_device.take_if(|net| *net == device).is_some();
-        if net {
-            self.beside = Beside::default();
-            self.frame_queues = None;
-        }
-        let ours = self.slow.forget_console(device) || net;
-        ours.then_some(Event::Removed { device })
-    }
-
-    fn board_said(&mut self, now: u64, event: LinkEvent) -> Result<Option<Event<B>>, SessionError> {
-        match event {
-            LinkEvent::NeedsReset { device } if self.net_device == Some(device) => {
-                Err(SessionError::NeedsReset)
-            }
-            LinkEvent::Config { device, .. } if self.net_device == Some(device) => {
-                self.config_changed();
-                self.refresh_config();
-                Ok(None)
-            }
-            LinkEvent::BoardReset { granted: false } => Err(SessionError::ResetRefused),
-            LinkEvent::QueueReset { device, queue } if self.net_device == Some(device) => {
-                Ok(way(queue).map(Event::QueueReset))
-            }
-            LinkEvent::QueueUp { device, queue } if self.net_device == Some(device) => {
-                Ok(way(queue).map(Event::QueueUp))
-            }
-            LinkEvent::ConfigRead { device } if self.net_device == Some(device) => {
-                Ok(self.config_read())
-            }
-            LinkEvent::DeviceRefused { device, reason } => {
-                if let Some(untold) = self.lines.devices.admit(now) {
-                    log::warn!("device {device} is left alone: {reason}{untold}");
-                }
-                Ok(self.forget(device))
-            }
-            LinkEvent::DeviceReset { device } => Ok(self.forget(device)),
-            LinkEvent::Device { device, state: REMOVED } => Ok(self.forget(device)),
-            LinkEvent::Fault { code, device, queue, count } => {
-                // A board may say so as often as it likes.
-                if let Some(untold) = self.lines.faults.admit(now) {
-                    log::warn!(
-                        "board fault {code} on device {device} queue {queue}, {count} so far{untold}"
-                    );
-                }
-                Ok(None)
-            }
-            // Link status, hot-plugged devices and in-band notifications change
-            // nothing for a single network device on a live link.
-            other => {
-                if let Some(untold) = self.lines.events.admit(now) {
-                    log::debug!("board: {other:?}{untold}");
-                }
-                Ok(None)
-            }
-        }
     }
 
     /// Takes the host's memory away from the board; without `clean` the bus

@@ -101,6 +101,13 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// Host memory that is shared for `placement`, in bytes.
+    fn shared(&self, placement: &Placement) -> u64 {
+        let areas = [placement.host_writable, placement.host_readable];
+        let lens = areas.map(|len| shared_len(len, self.reach.as_ref()));
+        lens.iter().fold(0, |sum: u64, len| sum.saturating_add(*len))
+    }
+
     /// Whether the board's windows cover both areas of host memory.
     fn is_within_reach(&self, placement: &Placement) -> bool {
         let Some(reach) = self.reach else { return true };
@@ -157,7 +164,7 @@ fn plan_for(config: &SessionConfig, mask: u64, room: &Room) -> Result<Placement,
     };
     loop {
         let placement = Placement::new(config.layout, &sizes);
-        let locked = lock.check(placement.host_writable + placement.host_readable);
+        let locked = lock.check(room.shared(&placement));
         let fits = placement.board <= board_memory;
         let reached = room.is_within_reach(&placement);
         if fits && locked.is_ok() && reached {
@@ -237,6 +244,19 @@ mod tests {
         let small = plan(&config, &room(16 * MIB, true, lock)).unwrap();
         assert!(whole.host_writable + whole.host_readable > 2 * MIB);
         assert!(small.host_writable + small.host_readable <= 2 * MIB);
+    }
+
+    /// What is locked is what is shared: the board decides how that is rounded up.
+    #[test]
+    fn the_boards_alignment_counts_as_locked() {
+        let config = SessionConfig::default();
+        let lock = LockLimit::Bytes { limit: 64 * MIB, used: 0 };
+        for (alignment, fits) in [(4 << 10, true), (16 * MIB, true), (64 * MIB, false)] {
+            let reach = Outbound { windows: 64, size: 64 * MIB, alignment, address_bits: 40 };
+            let room = Room { reach: Some(reach), ..room(16 * MIB, true, lock) };
+            let planned = plan(&config, &room);
+            assert_eq!(planned.is_ok(), fits, "{alignment}: {planned:?}");
+        }
     }
 
     #[test]

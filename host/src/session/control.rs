@@ -8,7 +8,7 @@ use shared::wire::net_control::Coalescing;
 
 use super::attach::{Event, Session};
 use super::error::SessionError;
-use crate::bus::{Bus, Latch};
+use crate::bus::Bus;
 use crate::net_control::{CONTROL_QUEUE, NetConfigChange, NetControl, Outcome, Request, Unable};
 
 /// The slow queue that is the control queue's.
@@ -152,12 +152,5 @@ impl<B: Bus> Session<B> {
         let quiet = control.arm()?;
         let look = self.slow_look(now);
         Ok(if quiet { wake.max(now).min(look) } else { now })
-    }
-
-    /// Takes the slow queues' interrupt: what it announced is looked for next.
-    pub(super) fn drain_slow(&self) {
-        if let Some(interrupt) = self.slow_interrupt() {
-            interrupt.drain();
-        }
     }
 }

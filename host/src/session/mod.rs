@@ -9,6 +9,7 @@ mod choice;
 mod config;
 mod control;
 mod error;
+mod events;
 mod lines;
 mod memory;
 mod net;

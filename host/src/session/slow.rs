@@ -8,7 +8,7 @@ use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC, REQUI
 use super::attach::{Event, Session};
 use super::error::SessionError;
 use super::placement::{SLOW_QUEUES, SlowSpots};
-use crate::bus::Bus;
+use crate::bus::{Bus, Latch};
 use crate::slow_queue::{SLOW_BUFFER, SLOW_TABLE_ENTRIES, SlowQueue, slow_queue_size};
 
 /// virtio-console's device id (VirtIO 1.3 §5.3.1).
@@ -28,8 +28,11 @@ const TO_BOARD_QUEUE: u16 = 1;
 const SLOW_DOORBELL: u32 = 3;
 const SLOW_VECTOR: u16 = 3;
 
-/// Looks at slow queues that nothing announces, in ms.
+/// Looks at slow queues that nothing announces while something is awaited, in ms.
 const SLOW_LOOK: u64 = 20;
+
+/// Looks at a console that nothing announces, in ms.
+const CONSOLE_LOOK: u64 = 100;
 
 /// The queues of a console that is up.
 #[derive(Debug)]
@@ -61,6 +64,11 @@ impl<B: Bus> Default for Slow<B> {
 }
 
 impl<B: Bus> Slow<B> {
+    /// Takes the interrupt, if it fired: what it announced is looked for next.
+    pub(super) fn drain(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(Latch::drain)
+    }
+
     /// Frees the place of a console; `false`: it had none.
     pub(super) fn forget_console(&mut self, device: u16) -> bool {
         let place = self.consoles.iter_mut().find(|place| **place == Some(device));
@@ -70,16 +78,23 @@ impl<B: Bus> Slow<B> {
 
 impl<B: Bus> Session<B> {
     /// What becomes readable when the board has something in a slow queue;
-    /// `None`: look now and then.
+    /// `None`: there is nothing such, or it interrupts too often to be listened to.
     #[must_use]
     pub fn slow_interrupt(&self) -> Option<&B::Interrupt> {
-        self.slow.interrupt.as_ref()
+        self.slow.interrupt.as_ref().filter(|_| !self.storm.slow)
     }
 
-    /// When the slow queues are to be looked at whatever is announced: where
-    /// the board has no vector for them, as it had one before now (ms).
+    /// When a slow queue that something is awaited from is to be looked at, also
+    /// if nothing is announced, seen from `now` (ms).
     pub(super) fn slow_look(&self, now: u64) -> u64 {
-        if self.slow.interrupt.is_some() { u64::MAX } else { now.saturating_add(SLOW_LOOK) }
+        if self.slow_interrupt().is_some() { u64::MAX } else { now.saturating_add(SLOW_LOOK) }
+    }
+
+    /// When a console that is up is to be looked at, also if nothing is
+    /// announced, seen from `now` (ms).
+    #[must_use]
+    pub fn console_look(&self, now: u64) -> u64 {
+        if self.slow_interrupt().is_some() { u64::MAX } else { now.saturating_add(CONSOLE_LOOK) }
     }
 
     /// Takes a console if there is a place for it.

@@ -165,6 +165,11 @@ impl Host {
             RigError::Session(error)
         })?;
         self.session_at = step.wait_until;
+        if self.console.is_up() && self.session.slow_interrupt().is_none() {
+            // Nothing announces it: it is looked at by time.
+            self.session_at = self.session_at.min(self.session.console_look(now));
+            self.console.wake();
+        }
         match step.event {
             Some(Event::Up(link)) => {
                 let mut link = *link;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use board::device::net::Echo;
+use board::support::BoardSupport;
 use host::bus::sim::{Access, AccessKind, Fault, Initiator, Plane, Profile};
 use host::console::{ConsoleError, Terminal};
 use host::pty::Pty;
@@ -243,6 +244,48 @@ fn a_hostile_console_cannot_hurt_the_network_device() {
         }
     }
     assert!(ended > 10, "{ended} consoles ended");
+}
+
+/// The host writes rubbish into the console's rings, as the board sees it: the
+/// board asks for a reset of its console, gets it, and frames go on.
+#[test]
+fn a_console_that_asks_for_a_reset_is_left_alone() {
+    for seed in 0..8 {
+        let options = RigOptions::instrument(seed, Profile::Adversarial).without(CTRL_VQ);
+        let mut rig = attach(options);
+        let mut random = Random::new(seed);
+        rig.bus
+            .set_faults(Some(Box::new(move |access: &Access| {
+                let slow = access.kind == AccessKind::Load && access.plane == Plane::Data;
+                let board = slow && access.initiator == Initiator::BoardCpu;
+                board.then(|| Fault::Flip(1 << random.below(32)))
+            })))
+            .expect("an instrument");
+        rig.host.console.screen.typed.extend(b"help\r");
+        rig.run_until(PATIENCE, |rig| !rig.host.console.is_up()).unwrap();
+        rig.bus.set_faults(None).expect("an instrument");
+        frames(&mut rig, 300);
+        assert!(!rig.host.console.is_up());
+        rig.detach().unwrap();
+        rig.assert_clean();
+    }
+}
+
+/// A board that never stops interrupting for its console is looked at by time.
+#[test]
+fn a_storm_of_the_consoles_interrupts_is_not_listened_to() {
+    let mut rig = attach(RigOptions::instrument(11, Profile::Eager));
+    let mut raised = 0;
+    while rig.host.session.slow_interrupt().is_some() {
+        rig.board.service.support().raise(3);
+        rig.step().unwrap();
+        raised += 1;
+        assert!(raised < 100_000, "a storm is listened to for ever");
+    }
+    assert!(ask(&mut rig, "status").contains("device 0: network"));
+    frames(&mut rig, 300);
+    rig.detach().unwrap();
+    rig.assert_clean();
 }
 
 /// The same with the kernel's own terminal at the host's end: a user opens it,
