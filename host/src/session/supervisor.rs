@@ -21,6 +21,9 @@ use super::lines::Lines;
 use crate::bridge::BridgeError;
 use crate::bus::Bus;
 
+/// How long a board may take to boot again that was asked to, in ms.
+const RESET: u64 = 5_000;
+
 /// Why a session ended that nobody asked to end.
 #[derive(Debug)]
 pub enum Ended {
@@ -101,8 +104,9 @@ pub struct Supervisor<B: Bus> {
     session: Option<Session<B>>,
     mode: Mode,
     stopping: bool,
-    /// The operator wants the board reset, and it was asked.
-    resetting: bool,
+    /// The operator wants the board reset: by then (ms) it has booted again by
+    /// itself, or the bus resets it.
+    reset_by: Option<u64>,
     backoff: Backoff,
     /// What its sessions had said in the log.
     lines: Lines,
@@ -122,7 +126,7 @@ impl<B: Bus> Supervisor<B> {
             session: None,
             mode: Mode::Waiting { until: 0 },
             stopping: false,
-            resetting: false,
+            reset_by: None,
             backoff: Backoff::new(),
             lines: Lines::new(),
             random: random | 1,
@@ -141,6 +145,10 @@ impl<B: Bus> Supervisor<B> {
             }
             Mode::Waiting { .. } => {
                 self.begin();
+                (None, now)
+            }
+            Mode::Session if self.reset_by.is_some_and(|by| now >= by) => {
+                self.mode = Mode::Over(Ended::ResetAsked, self.cleanup(Cleanup::Reset));
                 (None, now)
             }
             mode @ (Mode::Session | Mode::Leaving) => self.step_session(mode, now),
@@ -193,7 +201,7 @@ impl<B: Bus> Supervisor<B> {
                     }
                     (Some(Supervised::Event(event)), now)
                 }
-                None => (None, step.wait_until),
+                None => (None, step.wait_until.min(self.reset_by.unwrap_or(u64::MAX))),
             },
             Err(error) if leaving => {
                 session.abandon();
@@ -201,15 +209,20 @@ impl<B: Bus> Supervisor<B> {
             }
             Err(error) => {
                 let orderly = matches!(error, SessionError::NeedsReset);
-                let reset = std::mem::take(&mut self.resetting) && !session.board_left();
-                let cleanup = match (reset, orderly) {
-                    (true, _) => Cleanup::Reset,
-                    (_, true) => Cleanup::Detach,
-                    _ => Cleanup::Abandon,
-                };
-                self.mode = Mode::Over(Ended::Session(error), cleanup);
+                let cleanup = if orderly { Cleanup::Detach } else { Cleanup::Abandon };
+                self.mode = Mode::Over(Ended::Session(error), self.cleanup(cleanup));
                 (None, now)
             }
+        }
+    }
+
+    /// What is left to do for a session that `usual` is enough for, unless a
+    /// reset was asked for and the board has not booted again.
+    fn cleanup(&mut self, usual: Cleanup) -> Cleanup {
+        let left = self.session.as_ref().is_some_and(Session::board_left);
+        match self.reset_by.take() {
+            Some(_) if !left => Cleanup::Reset,
+            _ => usual,
         }
     }
 
@@ -229,7 +242,11 @@ impl<B: Bus> Supervisor<B> {
 
     /// Backs off.
     fn wait(&mut self, now: u64) {
-        self.resetting = false;
+        if self.reset_by.take().is_some()
+            && let Some(Err(error)) = self.bus.as_mut().map(Bus::reset)
+        {
+            log::error!("cannot reset the board: {error}");
+        }
         if let Some(since) = self.up_since.take() {
             self.backoff.session_lasted(now.saturating_sub(since));
         }
@@ -262,21 +279,25 @@ impl<B: Bus> Supervisor<B> {
     /// queues any more; [`Supervised::Ended`] follows all the same.
     pub fn fail(&mut self, why: Ended) {
         if matches!(self.mode, Mode::Session) {
-            self.mode = Mode::Over(why, Cleanup::Detach);
+            self.mode = Mode::Over(why, self.cleanup(Cleanup::Detach));
         }
     }
 
     /// Resets the board, as the operator asks: a board in a session is asked to
-    /// boot again, and reset by the bus if it will not or does not answer;
-    /// without a session the bus resets it at once. The next attempt follows.
+    /// boot again, and reset by the bus if it will not, does not answer or is
+    /// still there 5 s later; without a session the bus resets it at once. The
+    /// next attempt follows.
     ///
     /// # Errors
     /// The bus cannot.
     pub fn reset_board(&mut self, now: u64) -> Result<(), SessionError> {
         match &self.mode {
+            // Asking again puts the end of its time off no further.
+            Mode::Session if self.reset_by.is_some() => {}
             Mode::Session => {
-                self.resetting = self.session.as_mut().is_some_and(Session::ask_for_reboot);
-                if !self.resetting {
+                if self.session.as_mut().is_some_and(Session::ask_for_reboot) {
+                    self.reset_by = Some(now.saturating_add(RESET));
+                } else {
                     self.mode = Mode::Over(Ended::ResetAsked, Cleanup::Reset);
                 }
             }
@@ -287,8 +308,9 @@ impl<B: Bus> Supervisor<B> {
                 self.backoff = Backoff::new();
                 self.wait(now);
             }
-            // It is being taken apart already.
-            Mode::Over(..) | Mode::Releasing(_) | Mode::Leaving | Mode::Stopped => {}
+            // It is being taken apart already, and reset in the course of it.
+            Mode::Over(..) | Mode::Releasing(_) | Mode::Leaving => self.reset_by = Some(now),
+            Mode::Stopped => {}
         }
         Ok(())
     }

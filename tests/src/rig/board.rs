@@ -19,7 +19,7 @@ use shared::region::Rights;
 use shared::virtq::DeviceSlot;
 use shared::window::{Barrier, Window};
 
-use super::options::{BoardOptions, EngineKind, RigOptions};
+use super::options::{BoardOptions, EngineKind, Reboots, RigOptions};
 
 /// The control pages come first in BAR 0, board memory behind them.
 pub const CONTROL_LEN: u64 = 16 << 10;
@@ -36,6 +36,7 @@ pub struct RigSupport {
     memory: SimWindow,
     rung: u32,
     open: BTreeSet<u32>,
+    reboots: Reboots,
     /// A cache hook that does nothing, to see that a test would notice.
     pub forgets: Option<CacheHook>,
 }
@@ -93,6 +94,10 @@ impl BoardSupport for RigSupport {
 
     fn raise(&mut self, vector: u16) {
         self.port.raise(vector);
+    }
+
+    fn reboot(&mut self) -> bool {
+        self.reboots != Reboots::Refuses
     }
 
     fn clean(&mut self, window: &SimWindow, offset: u64, len: u32) {
@@ -232,6 +237,7 @@ impl<B: NetBackend> Board<B> {
             memory: memory.expect("the BAR has board memory"),
             rung: 0,
             open: BTreeSet::new(),
+            reboots: options.board.reboots,
             forgets: None,
             port,
         };

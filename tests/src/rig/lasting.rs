@@ -12,7 +12,7 @@ use host::session::{Ended, Event, Session, SessionError, Supervised, Supervisor}
 use super::board::Board;
 use super::bus::{RigBus, RigLatch};
 use super::host::{Data, Pair, turn};
-use super::options::RigOptions;
+use super::options::{Reboots, RigOptions};
 use super::port::QueuePort;
 use super::turns::{Next, Turns};
 use super::{PATIENCE, Turn};
@@ -108,7 +108,19 @@ impl LastingRig {
         self.bus.host().unshare_all();
     }
 
-    /// Asks the host to end, and waits until it has.
+    /// Asks the host to end.
+    ///
+    /// # Panics
+    /// There is no host.
+    pub fn begin_stop(&mut self) {
+        let now = self.now;
+        let host = self.host.as_mut().expect("a host");
+        host.pair = None;
+        host.supervisor.stop(now);
+        host.wait_until = now;
+    }
+
+    /// The same, and waits until it has.
     ///
     /// # Errors
     /// The board did not let go by itself.
@@ -116,11 +128,7 @@ impl LastingRig {
     /// # Panics
     /// There is no host, or it does not end.
     pub fn stop_host(&mut self) -> Result<(), SessionError> {
-        let now = self.now;
-        let host = self.host.as_mut().expect("a host");
-        host.pair = None;
-        host.supervisor.stop(now);
-        host.wait_until = now;
+        self.begin_stop();
         for _ in 0..PATIENCE {
             self.step(u64::MAX);
             if let Some(outcome) = self.host.as_mut().and_then(|host| host.stopped.take()) {
@@ -148,6 +156,32 @@ impl LastingRig {
     pub fn tokens(&self) -> (usize, usize) {
         let session = self.host.as_ref().and_then(|host| host.supervisor.session());
         session.map_or((0, 0), Session::tokens)
+    }
+
+    /// How often the board has booted.
+    #[must_use]
+    pub const fn boots(&self) -> u32 {
+        self.boots
+    }
+
+    /// The host's own code cannot go on with the session.
+    ///
+    /// # Panics
+    /// There is no host.
+    pub fn fail(&mut self, why: Ended) {
+        let now = self.now;
+        self.host.as_mut().expect("a host").fail(why, now);
+    }
+
+    /// The host's operator asks for a reset of the board.
+    ///
+    /// # Panics
+    /// There is no host, or its bus cannot.
+    pub fn ask_for_reset(&mut self) {
+        let now = self.now;
+        let host = self.host.as_mut().expect("a host");
+        host.supervisor.reset_board(now).expect("the bus can");
+        host.wait_until = now;
     }
 
     /// The board's processor starts over; the firmware boots at its next turn.
@@ -203,6 +237,9 @@ impl LastingRig {
             return false;
         }
         self.board.turn(self.now);
+        if self.options.board.reboots == Reboots::Does && self.board.service.reboot_due() {
+            self.bus.reboot_board();
+        }
         true
     }
 }
@@ -219,6 +256,13 @@ impl LastingHost {
             return true;
         }
         self.control(now, endings)
+    }
+
+    /// What the caller of the supervisor cannot go on with.
+    fn fail(&mut self, why: Ended, now: u64) {
+        self.pair = None;
+        self.supervisor.fail(why);
+        self.wait_until = now;
     }
 
     fn wakes_at(&self) -> u64 {
@@ -264,9 +308,7 @@ impl LastingHost {
             Ok(turn) => turn.is_some(),
             Err(error) => {
                 // As the daemon: the worker has ended, and the control thread sees it.
-                self.pair = None;
-                self.supervisor.fail(Ended::Bridge(error));
-                self.wait_until = now;
+                self.fail(Ended::Bridge(error), now);
                 true
             }
         }

@@ -41,7 +41,7 @@ pub use bus::{RigBus, RigLatch};
 pub use console::{HostConsole, Screen};
 pub use host::{Host, Pair};
 pub use lasting::LastingRig;
-pub use options::{BoardOptions, EngineKind, RigOptions};
+pub use options::{BoardOptions, EngineKind, Reboots, RigOptions};
 pub use port::QueuePort;
 pub use random::Random;
 pub use thread::BoardThread;

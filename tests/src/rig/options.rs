@@ -52,6 +52,19 @@ pub struct BoardOptions {
     pub heartbeat: Heartbeat,
     /// It shows its console from the start.
     pub console: bool,
+    /// What becomes of the host's wish that it boot again.
+    pub reboots: Reboots,
+}
+
+/// What a board does that is asked to boot again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reboots {
+    /// It says that it does not.
+    Refuses,
+    /// It says that it will, and goes on.
+    Promises,
+    /// It says that it will, and does.
+    Does,
 }
 
 /// What moves a board's payload.
@@ -100,6 +113,7 @@ impl RigOptions {
                 non_coherent: false,
                 heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
                 console: false,
+                reboots: Reboots::Refuses,
             },
         }
     }

@@ -2,6 +2,7 @@
 //! board service and device.
 
 mod anything;
+mod asked_resets;
 mod boards;
 mod caches;
 mod come_and_go;
