@@ -80,8 +80,9 @@ pub trait DmaEngine<W: Window> {
     /// Stops: when it returns the engine touches no window any more, whatever
     /// became of the transfers.
     ///
-    /// Called before the answer to a reset leaves the board, and before a
-    /// window goes away.
+    /// Called in the step in which a transfer failed, so that no answer to a
+    /// reset leaves the board while one goes on; before the host is told that
+    /// its session is over; and before a window goes away.
     fn drain(&mut self);
 }
 

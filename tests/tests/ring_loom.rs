@@ -106,12 +106,14 @@ fn queues(event_idx: bool, without: Without) -> (Driver, Device) {
     let parts = Parts {
         descriptors: LoomWindow::new(size.descriptor_table_len()),
         avail: LoomWindow::new(size.avail_len()),
+        avail_at: 0,
         used: LoomWindow::new(size.used_len() + 4),
         used_at: 4,
     };
     let side = |forgets| Parts {
         descriptors: parts.descriptors.forgetting(forgets),
         avail: parts.avail.forgetting(forgets),
+        avail_at: 0,
         used: parts.used.forgetting(forgets),
         used_at: 4,
     };

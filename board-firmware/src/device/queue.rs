@@ -9,6 +9,7 @@ use shared::virtq::{
 };
 use shared::window::Window;
 use shared::wire::features::{EVENT_IDX, Features, IN_ORDER, INDIRECT_DESC};
+use shared::wire::virtq::DESCRIPTOR_SIZE;
 
 use super::pacing::Pacing;
 use super::transfer::Mover;
@@ -18,6 +19,9 @@ use crate::support::BoardSupport;
 
 /// A ring with all parts in windows of one kind.
 pub(crate) type Ring<'b, W> = DeviceQueue<W, W, W, &'b mut [DeviceSlot]>;
+
+#[expect(clippy::cast_possible_truncation, reason = "16 bytes")]
+const DESCRIPTOR_LEN: u32 = DESCRIPTOR_SIZE as u32;
 
 /// Which way a queue's payload goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +87,11 @@ impl<'b, W: Window> Queue<'b, W> {
         S: BoardSupport<Window = W>,
         E: DmaEngine<W>,
     {
-        self.ring.pop_with_tables(chain, |address, len| mover.table(address, len))
+        let Mover { support, regions, .. } = mover;
+        let find = |address, len| regions.resolve(address, len, Rights::READ);
+        // Only what is read: a table may be as long as the largest queue.
+        let see = |window: &W, at| support.invalidate(window, at, DESCRIPTOR_LEN);
+        self.ring.pop_with_tables(chain, find, see)
     }
 
     /// Completes a buffer.
@@ -260,8 +268,8 @@ fn ring<'b, W: Window>(
     let impossible = PeerFault::QueueSetup { queue: u32::from(setup.queue) };
     let [descriptors, driver, device] = setup.parts();
     let make = || {
-        // The drivers of ours place descriptors and avail ring at multiples of 8.
-        let (Some((descriptors, 0)), Some((avail, 0)), Some((used, used_at))) = (
+        // SET_VQUEUE takes descriptors at multiples of 16 only, the rings at those of 4.
+        let (Some((descriptors, 0)), Some((avail, avail_at)), Some((used, used_at))) = (
             part(regions, descriptors, Rights::READ)?,
             part(regions, driver, Rights::READ)?,
             part(regions, device, Rights::WRITE)?,
@@ -279,7 +287,7 @@ fn ring<'b, W: Window>(
             // A host's doorbell is a posted write behind its ring writes.
             publish_flush: false,
         };
-        Ok((Parts { descriptors, avail, used, used_at }, options))
+        Ok((Parts { descriptors, avail, avail_at, used, used_at }, options))
     };
     match make() {
         Ok((parts, options)) if slots.len() >= usize::from(options.size.get()) => {

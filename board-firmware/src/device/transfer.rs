@@ -2,7 +2,7 @@
 
 use shared::address::BusAddress;
 use shared::fault::PeerFault;
-use shared::region::{Located, RegionTable, Rights};
+use shared::region::{RegionTable, Rights};
 use shared::virtq::{Chain, Segment};
 
 use crate::dma::{DmaEngine, DmaError};
@@ -38,7 +38,9 @@ pub(crate) struct Mover<'a, S: BoardSupport, E> {
     pub(crate) fetches: u64,
     pub(crate) posts: u64,
     /// Something was posted since the engine last finished.
-    pub(crate) unfinished: bool,
+    unfinished: bool,
+    /// A transfer failed, so the engine may still be at it.
+    failed: bool,
 }
 
 impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
@@ -48,18 +50,7 @@ impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
         dma: &'a mut E,
         regions: &'a RegionTable<S::Window>,
     ) -> Self {
-        Self { support, dma, regions, fetches: 0, posts: 0, unfinished: false }
-    }
-
-    /// Where the indirect table at `address` lies, fit to be read.
-    pub(crate) fn table(
-        &mut self,
-        address: BusAddress,
-        len: u32,
-    ) -> Result<Located<'a, S::Window>, PeerFault> {
-        let table = self.regions.resolve(address, len, Rights::READ)?;
-        self.support.invalidate(table.window, table.offset, table.len);
-        Ok(table)
+        Self { support, dma, regions, fetches: 0, posts: 0, unfinished: false, failed: false }
     }
 
     /// Gathers bytes of a chain's device-readable part, from `skip` on, into
@@ -95,7 +86,9 @@ impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
             let Some((part, rest)) = into.split_at_mut_checked(span.len as usize) else { break };
             self.support.invalidate(span.window, span.offset, span.len);
             self.fetches += 1;
-            self.dma.fetch(span.window, span.offset, part)?;
+            let fetched = self.dma.fetch(span.window, span.offset, part);
+            self.failed |= fetched.is_err();
+            fetched?;
             into = rest;
         }
         Ok(())
@@ -128,17 +121,22 @@ impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
     /// Waits until all that was posted is ordered before the next words.
     pub(crate) fn finish(&mut self) -> Result<(), DmaError> {
         if self.unfinished {
-            self.dma.finish()?;
+            let finished = self.dma.finish();
+            self.failed |= finished.is_err();
+            finished?;
             self.unfinished = false;
         }
         Ok(())
     }
 
     /// Ends what is under way: frames that were lost or have to wait have
-    /// left bytes in buffers that nobody was told of.
+    /// left bytes in buffers that nobody was told of, and a transfer that
+    /// failed may go on.
     pub(crate) fn leave_nothing_under_way(&mut self) {
-        if self.finish().is_err() {
+        let _ = self.finish();
+        if core::mem::take(&mut self.failed) {
             self.dma.drain();
+            self.unfinished = false;
         }
     }
 
@@ -156,6 +154,7 @@ impl<'a, S: BoardSupport, E: DmaEngine<S::Window>> Mover<'a, S, E> {
             let posted = self.dma.post(part, span.window, span.offset);
             // Also of what failed nothing stays dirty.
             self.support.clean(span.window, span.offset, span.len);
+            self.failed |= posted.is_err();
             posted?;
             from = rest;
         }

@@ -44,6 +44,8 @@ pub(crate) struct RigOptions {
     /// Descriptors that each of those has.
     pub(crate) pieces: u32,
     pub(crate) mtu: u16,
+    /// Where the avail rings lie, modulo 8: 0 or 4.
+    pub(crate) avail_at: u64,
 }
 
 impl Default for RigOptions {
@@ -55,6 +57,7 @@ impl Default for RigOptions {
             buffer: 2048,
             pieces: 1,
             mtu: 9000,
+            avail_at: 0,
         }
     }
 }
@@ -341,7 +344,7 @@ pub(crate) fn queue(
     let size = QueueSize::try_from(options.size).unwrap();
     let at = if number == CONTROLQ { CONTROL } else { RINGS + u64::from(number) * 0x8_0000 };
     // A used ring at 4 modulo 8, as our drivers place it.
-    let (descriptors_at, avail_at, used_at) = (at, at + 0x1_0000, at + 0x2_0004);
+    let (descriptors_at, avail_at, used_at) = (at, at + 0x1_0000 + options.avail_at, at + 0x2_0004);
     let tables_at = at + 0x3_0000;
     let used_base = match options.layout {
         Layout::Split => (&memories.written, Memories::WRITTEN),
@@ -351,6 +354,7 @@ pub(crate) fn queue(
     let parts = Parts {
         descriptors: window(&memories.board, descriptors_at, size.descriptor_table_len()),
         avail: window(&memories.board, avail_at, size.avail_len()),
+        avail_at: avail_at & 7,
         used: window(used_base.0, used_at, size.used_len()),
         used_at: used_at & 7,
     };

@@ -150,6 +150,7 @@ fn queue(
     let parts = || Parts {
         descriptors: part(0, size.descriptor_table_len()),
         avail: part(0x200, size.avail_len()),
+        avail_at: 0,
         used: part(0x400, size.used_len() + 4),
         used_at: 4,
     };

@@ -80,6 +80,7 @@ impl Rig {
         let parts = || Parts {
             descriptors: part(DESCRIPTORS, size.descriptor_table_len()),
             avail: part(AVAIL, size.avail_len()),
+            avail_at: 0,
             used: part(USED, size.used_len() + 4),
             used_at: 4,
         };

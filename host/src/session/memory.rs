@@ -75,7 +75,7 @@ impl<W: Window> SessionMemory<W> {
         let device_address =
             used_base.checked_add(USED_AT).ok_or(SessionError::Placement(spots.used))?;
         let slots = vec![DriverSlot::default(); usize::from(options.size.get())];
-        let parts = Parts { descriptors, avail, used, used_at: USED_AT };
+        let parts = Parts { descriptors, avail, avail_at: 0, used, used_at: USED_AT };
         let queue = DriverQueue::new(parts, slots.into_boxed_slice(), options)?;
         let addresses = RingAddresses {
             descriptors: descriptor_address,

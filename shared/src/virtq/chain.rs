@@ -66,14 +66,17 @@ impl Chain {
 
     /// Reads the chain that begins at `head`, which is below `size`. Each
     /// descriptor's two halves are read once. `tables` finds the indirect table
-    /// that may end it; `None`: there must be none. On a fault the chain is empty.
+    /// that may end it, and is told of what is read there; `None`: there must be none. On a fault the chain is empty.
     #[inline(always)]
     pub(super) fn walk<'t, D: Window, T: Window + 't>(
         &mut self,
         descriptors: &D,
         size: QueueSize,
         head: u16,
-        tables: Option<impl FnOnce(BusAddress, u32) -> Result<Located<'t, T>, PeerFault>>,
+        tables: Option<(
+            impl FnOnce(BusAddress, u32) -> Result<Located<'t, T>, PeerFault>,
+            impl FnMut(&T, u64),
+        )>,
     ) -> Result<(), PeerFault> {
         self.clear();
         let limit = MAX_CHAIN.min(usize::from(size.get()));
@@ -85,9 +88,10 @@ impl Chain {
             let (len, flags, next) = tail_fields(descriptors.load(descriptor_tail(index)));
             if flags & !(DESC_NEXT | DESC_WRITE) != 0 {
                 let tables = tables.filter(|_| names_table(flags));
-                let find = tables.ok_or(PeerFault::DescriptorFlags { flags })?;
+                let (find, see) = tables.ok_or(PeerFault::DescriptorFlags { flags })?;
                 check_table_len(len, size)?;
-                return self.walk_table(find(address, len)?, len, count - 1, limit, sums);
+                let table = (find(address, len)?, len);
+                return self.walk_table(table, see, count - 1, limit, sums);
             }
             *slot = sums.add(address, len, flags)?;
             if flags & DESC_NEXT == 0 {
@@ -104,8 +108,8 @@ impl Chain {
     /// Goes on in the indirect table of `len` bytes, behind `direct` segments.
     fn walk_table<T: Window>(
         &mut self,
-        table: Located<'_, T>,
-        len: u32,
+        (table, len): (Located<'_, T>, u32),
+        mut see: impl FnMut(&T, u64),
         direct: usize,
         limit: usize,
         mut sums: Sums,
@@ -114,7 +118,9 @@ impl Chain {
         let entries = u16::try_from(u64::from(len) / DESCRIPTOR_SIZE).unwrap_or(u16::MAX);
         let mut index = 0;
         for (count, slot) in (1..).zip(self.segments.iter_mut().take(limit)).skip(direct) {
-            let (address, tail) = table_entry(&table, index);
+            let at = table.offset.saturating_add(descriptor_address(index));
+            see(table.window, at);
+            let (address, tail) = table_entry(table.window, at);
             let (len, flags, next) = tail_fields(tail);
             if flags & DESC_INDIRECT != 0 {
                 return Err(PeerFault::IndirectInIndirect);
@@ -187,16 +193,15 @@ fn check_table_len(len: u32, size: QueueSize) -> Result<(), PeerFault> {
 }
 
 /// The two halves of a table's descriptor, each read once.
-fn table_entry<T: Window>(table: &Located<'_, T>, index: u16) -> (u64, u64) {
-    let at = table.offset.saturating_add(descriptor_address(index));
+fn table_entry<T: Window>(window: &T, at: u64) -> (u64, u64) {
     let tail_at = at.saturating_add(DESCRIPTOR_TAIL);
     if at.is_multiple_of(8) {
-        return (table.window.load(at), table.window.load(tail_at));
+        return (window.load(at), window.load(tail_at));
     }
     // VirtIO asks for no alignment of a table; ours are aligned.
     let half = |at| {
         let mut bytes = [0; 8];
-        table.window.read(at, &mut bytes);
+        window.read(at, &mut bytes);
         u64::from_le_bytes(bytes)
     };
     (half(at), half(tail_at))

@@ -39,7 +39,7 @@ impl QueueSize {
     /// Bytes of the avail ring, the event word and its padding included.
     #[must_use]
     pub const fn avail_len(self) -> u64 {
-        used_event(self) + EVENT_SIZE
+        used_event(0, self) + EVENT_SIZE
     }
 
     /// Bytes of the used ring, the event word and its padding included.
@@ -78,9 +78,6 @@ impl fmt::Display for QueueSize {
     }
 }
 
-/// The index word of the avail ring.
-pub(super) const AVAIL_INDEX: u64 = 0;
-
 /// A descriptor's first half.
 #[inline(always)]
 pub(super) const fn descriptor_address(index: u16) -> u64 {
@@ -93,10 +90,11 @@ pub(super) const fn descriptor_tail(index: u16) -> u64 {
     descriptor_address(index) + DESCRIPTOR_TAIL
 }
 
-/// The 32-bit word that holds the avail entry `slot` and its neighbour.
+/// The 32-bit word that holds the avail entry `slot` of a ring at `avail_at`,
+/// and its neighbour.
 #[inline(always)]
-pub(super) const fn avail_pair(slot: u16) -> u64 {
-    RING_ENTRIES + AVAIL_ENTRY_SIZE * (slot & !1) as u64
+pub(super) const fn avail_pair(avail_at: u64, slot: u16) -> u64 {
+    avail_at + RING_ENTRIES + AVAIL_ENTRY_SIZE * (slot & !1) as u64
 }
 
 /// The used entry `slot` of a ring at `used_at`: its `id`.
@@ -117,10 +115,10 @@ pub(super) const fn used_is_wide(used_at: u64) -> bool {
     used_id(used_at, 0).is_multiple_of(USED_ENTRY_SIZE)
 }
 
-/// used_event, at the end of the avail ring.
+/// used_event, at the end of the avail ring at `avail_at`.
 #[inline(always)]
-pub(super) const fn used_event(size: QueueSize) -> u64 {
-    RING_ENTRIES + AVAIL_ENTRY_SIZE * size.0 as u64
+pub(super) const fn used_event(avail_at: u64, size: QueueSize) -> u64 {
+    avail_at + RING_ENTRIES + AVAIL_ENTRY_SIZE * size.0 as u64
 }
 
 /// avail_event, at the end of the used ring at `used_at`.

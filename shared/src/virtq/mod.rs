@@ -33,7 +33,7 @@ pub use layout::QueueSize;
 
 use crate::address::BusAddress;
 use crate::window::Window;
-use crate::wire::virtq::USED_ALIGN;
+use crate::wire::virtq::{AVAIL_ALIGN, USED_ALIGN};
 
 /// The three parts of a queue, each of which may lie elsewhere. A window may
 /// be longer than its part.
@@ -41,8 +41,10 @@ use crate::wire::virtq::USED_ALIGN;
 pub struct Parts<D, A, U> {
     /// The descriptor table, [`QueueSize::descriptor_table_len`] long.
     pub descriptors: D,
-    /// The avail ring, [`QueueSize::avail_len`] long.
+    /// The avail ring, [`QueueSize::avail_len`] long behind `avail_at`.
     pub avail: A,
+    /// Where the avail ring begins in `avail`, a multiple of 4.
+    pub avail_at: u64,
     /// The used ring, [`QueueSize::used_len`] long behind `used_at`.
     pub used: U,
     /// Where the used ring begins in `used`, a multiple of 4. At 4 modulo 8
@@ -129,7 +131,7 @@ pub enum SetupError {
         /// Bytes of the part.
         needed: u64,
     },
-    /// The used ring is not aligned to 4.
+    /// The avail ring or the used ring is not aligned to 4.
     Misaligned,
     /// Indirect tables whose bus address is no multiple of 16, or wraps.
     TableAddress,
@@ -147,7 +149,7 @@ impl fmt::Display for SetupError {
             Self::PartShort { found, needed } => {
                 write!(f, "a window of {found} bytes for a queue part of {needed}")
             }
-            Self::Misaligned => f.write_str("a used ring that is not aligned to 4 bytes"),
+            Self::Misaligned => f.write_str("an avail or used ring that is not aligned to 4 bytes"),
             Self::TableAddress => f.write_str(
                 "indirect tables at an address that wraps or is not aligned to 16 bytes",
             ),
@@ -164,12 +166,14 @@ where
     A: Window,
     U: Window,
 {
-    if !parts.used_at.is_multiple_of(USED_ALIGN) {
+    let aligned =
+        parts.avail_at.is_multiple_of(AVAIL_ALIGN) && parts.used_at.is_multiple_of(USED_ALIGN);
+    if !aligned {
         return Err(SetupError::Misaligned);
     }
     for (found, needed) in [
         (parts.descriptors.len(), size.descriptor_table_len()),
-        (parts.avail.len(), size.avail_len()),
+        (parts.avail.len(), size.avail_len().saturating_add(parts.avail_at)),
         (parts.used.len(), size.used_len().saturating_add(parts.used_at)),
     ] {
         if found < needed {

@@ -53,7 +53,8 @@ impl<const SIZE: usize> World<SIZE> {
         let size = QueueSize::try_from(u32::try_from(SIZE).unwrap()).unwrap();
         let parts = Parts {
             descriptors: arena.part(place.descriptors, size.descriptor_table_len()),
-            avail: arena.part(place.avail, size.avail_len()),
+            avail: arena.part(place.avail & !7, size.avail_len() + place.avail % 8),
+            avail_at: place.avail % 8,
             used: arena.part(place.used & !7, size.used_len() + place.used % 8),
             used_at: place.used % 8,
         };
@@ -109,7 +110,7 @@ impl<const SIZE: usize> World<SIZE> {
         let mut popped = 0;
         for _ in 0..self.dice.below(SIZE + 1) {
             let find = |address, len| self.regions.resolve(address, len, Rights::READ);
-            let next = self.device.pop_with_tables(&mut chain, find).unwrap();
+            let next = self.device.pop_with_tables(&mut chain, find, |_, _| {}).unwrap();
             let Some(head) = next else { break };
             assert_eq!(Some(head), self.added.pop_front());
             let room: Vec<usize> = chain

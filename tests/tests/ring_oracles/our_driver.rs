@@ -67,6 +67,7 @@ impl World {
         let parts = Parts {
             descriptors: arena.part(DESCRIPTORS, ring.descriptor_table_len()),
             avail: arena.part(AVAIL, ring.avail_len()),
+            avail_at: 0,
             used: arena.part(USED - 4, ring.used_len() + 4),
             used_at: 4,
         };

@@ -5,9 +5,9 @@ mod complete;
 pub use complete::{CompleteError, UsedEntry};
 
 use super::handshake::{Handshake, RingWords};
-use super::layout::{AVAIL_INDEX, avail_event, avail_pair, high, low, used_event, used_is_wide};
+use super::layout::{avail_event, avail_pair, high, low, used_event, used_is_wide};
 use super::slots::Slots;
-use super::{Chain, Parts, QueueStats, RingOptions, SetupError, check_parts};
+use super::{Chain, Parts, QueueStats, RingOptions, SetupError, SleepFlush, check_parts};
 use crate::address::BusAddress;
 use crate::fault::PeerFault;
 use crate::region::Located;
@@ -15,6 +15,9 @@ use crate::window::{Barrier, Window};
 
 /// An indirect table looked up.
 type Found<'t, T> = Result<Located<'t, T>, PeerFault>;
+
+/// How a table is found, and what is told of its descriptors, where there is none.
+type Tables<'t, T> = (fn(BusAddress, u32) -> Found<'t, T>, fn(&T, u64));
 
 /// Bit of [`DeviceSlot::state`]: the head of this number is in flight.
 const IN_FLIGHT: u16 = 1 << 15;
@@ -79,10 +82,10 @@ where
     /// # Errors
     /// [`SetupError`] if windows or records are too short.
     pub fn new(parts: Parts<D, A, U>, slots: S, options: RingOptions) -> Result<Self, SetupError> {
-        let (size, used_at) = (options.size, parts.used_at);
+        let (size, avail_at, used_at) = (options.size, parts.avail_at, parts.used_at);
         check_parts(&parts, size)?;
         let mine = RingWords { index: used_at, event: avail_event(used_at, size) };
-        let theirs = RingWords { index: AVAIL_INDEX, event: used_event(size) };
+        let theirs = RingWords { index: avail_at, event: used_event(avail_at, size) };
         Ok(Self {
             parts,
             slots: Slots::new(slots, size)?,
@@ -121,7 +124,7 @@ where
         if let Some(fault) = self.broken {
             return Err(fault);
         }
-        let word = self.parts.avail.load(AVAIL_INDEX);
+        let word = self.parts.avail.load(self.parts.avail_at);
         match self.look(word) {
             Ok(_) => Ok(self.handshake.seen().wrapping_sub(self.taken)),
             Err(fault) => Err(self.fail(fault)),
@@ -137,15 +140,16 @@ where
     /// The fault; the queue is broken then.
     #[inline(always)]
     pub fn pop(&mut self, chain: &mut Chain) -> Result<Option<u16>, PeerFault> {
-        self.pop_checked(chain, no_tables::<D>())
+        self.pop_checked(chain, None::<Tables<'_, D>>)
     }
 
     /// [`pop`](Self::pop) for a queue that may have negotiated
     /// VIRTIO_F_INDIRECT_DESC (else a table is a fault here too): `find` turns
     /// bus address and bytes of an indirect table into memory, with
     /// [`RegionTable::resolve`](crate::region::RegionTable::resolve) and the
-    /// right to read, and makes sure that the CPU sees what the driver wrote
-    /// there. It is asked at most once.
+    /// right to read. It is asked at most once. `see` is told of each
+    /// descriptor there, by window and offset, before it is read: what makes
+    /// sure that the CPU sees what the driver wrote belongs there.
     ///
     /// # Errors
     /// The fault, those of `find` included; the queue is broken then.
@@ -154,16 +158,17 @@ where
         &mut self,
         chain: &mut Chain,
         find: impl FnOnce(BusAddress, u32) -> Result<Located<'t, T>, PeerFault>,
+        see: impl FnMut(&T, u64),
     ) -> Result<Option<u16>, PeerFault> {
-        let find = self.handshake.options().indirect.then_some(find);
-        self.pop_checked(chain, find)
+        let tables = self.handshake.options().indirect.then_some((find, see));
+        self.pop_checked(chain, tables)
     }
 
     #[inline(always)]
     fn pop_checked<'t, T: Window + 't>(
         &mut self,
         chain: &mut Chain,
-        tables: Option<impl FnOnce(BusAddress, u32) -> Found<'t, T>>,
+        tables: Option<(impl FnOnce(BusAddress, u32) -> Found<'t, T>, impl FnMut(&T, u64))>,
     ) -> Result<Option<u16>, PeerFault> {
         if let Some(fault) = self.broken {
             return Err(fault);
@@ -178,17 +183,17 @@ where
     fn try_pop<'t, T: Window + 't>(
         &mut self,
         chain: &mut Chain,
-        tables: Option<impl FnOnce(BusAddress, u32) -> Found<'t, T>>,
+        tables: Option<(impl FnOnce(BusAddress, u32) -> Found<'t, T>, impl FnMut(&T, u64))>,
     ) -> Result<Option<u16>, PeerFault> {
         if self.taken == self.handshake.seen() {
-            let word = self.parts.avail.load(AVAIL_INDEX);
+            let word = self.parts.avail.load(self.parts.avail_at);
             if !self.look(word)? {
                 return Ok(None);
             }
         }
         let size = self.handshake.options().size;
         let place = self.taken & size.mask();
-        let pair: u32 = self.parts.avail.load(avail_pair(place));
+        let pair: u32 = self.parts.avail.load(avail_pair(self.parts.avail_at, place));
         let head = if place & 1 == 0 { low(pair) } else { high(pair) };
         if head >= size.get() {
             if self.handshake.link_lost(pair) {
@@ -297,6 +302,12 @@ where
         }
     }
 
+    /// Whether [`arm`](Self::arm) reads the event word back across the bus.
+    #[must_use]
+    pub fn reads_back(&self) -> bool {
+        self.handshake.options().sleep_flush == SleepFlush::ReadBack
+    }
+
     /// The fault that broke the queue, if one did.
     #[must_use]
     pub fn fault(&self) -> Option<PeerFault> {
@@ -326,9 +337,4 @@ where
     fn fail(&mut self, fault: PeerFault) -> PeerFault {
         *self.broken.get_or_insert(fault)
     }
-}
-
-/// No way to look a table up.
-fn no_tables<'t, T: 't>() -> Option<impl FnOnce(BusAddress, u32) -> Found<'t, T>> {
-    None::<fn(BusAddress, u32) -> Found<'t, T>>
 }

@@ -216,7 +216,7 @@ where
             } else {
                 index_word(neighbour, head)
             };
-            self.parts.avail.store(avail_pair(place), pair);
+            self.parts.avail.store(avail_pair(self.parts.avail_at, place), pair);
         }
         self.added = self.added.wrapping_add(1);
         self.free -= count;

@@ -9,7 +9,7 @@ pub use tables::IndirectTables;
 pub use take::Completion;
 
 use super::handshake::{Handshake, RingWords};
-use super::layout::{AVAIL_INDEX, avail_event, avail_pair, descriptor_address, descriptor_tail};
+use super::layout::{avail_event, avail_pair, descriptor_address, descriptor_tail};
 use super::layout::{index_word, used_event, used_id, used_is_wide, used_len};
 use super::slots::Slots;
 use super::{Parts, QueueStats, RingOptions, SetupError, check_parts};
@@ -88,14 +88,13 @@ where
     /// [`SetupError`] if windows or records are too short.
     pub fn new(parts: Parts<D, A, U>, slots: S, options: RingOptions) -> Result<Self, SetupError> {
         check_parts(&parts, options.size)?;
-        let used_at = parts.used_at;
         let mut queue = Self {
+            handshake: handshake(options, &parts),
+            wide: used_is_wide(parts.used_at),
             parts,
             tables: None,
             slots: Slots::new(slots, options.size)?,
-            handshake: handshake(options, used_at),
             in_order: options.in_order,
-            wide: used_is_wide(used_at),
             added: 0,
             taken: 0,
             free: options.size.get(),
@@ -127,7 +126,7 @@ where
         }
         self.slots.reset(options.size)?;
         let stats = self.handshake.stats;
-        self.handshake = handshake(options, self.parts.used_at);
+        self.handshake = handshake(options, &self.parts);
         self.handshake.stats = stats;
         self.in_order = options.in_order;
         (self.added, self.taken) = (0, 0);
@@ -154,10 +153,10 @@ where
         }
         for even in (0..size.get()).step_by(2) {
             let (low, high) = (slots.get(even).entry, slots.get(even + 1).entry);
-            parts.avail.store(avail_pair(even), index_word(low, high));
+            parts.avail.store(avail_pair(parts.avail_at, even), index_word(low, high));
         }
-        parts.avail.store(used_event(size), 0_u32);
-        parts.avail.store(AVAIL_INDEX, 0_u32);
+        parts.avail.store(used_event(parts.avail_at, size), 0_u32);
+        parts.avail.store(parts.avail_at, 0_u32);
         parts.used.store(avail_event(used_at, size), 0_u32);
         parts.used.store(used_at, 0_u32);
         // A, B: whatever tells the device of the queue comes behind all this.
@@ -307,8 +306,9 @@ where
 }
 
 /// The handshake of rings in their first state.
-fn handshake(options: RingOptions, used_at: u64) -> Handshake {
-    let mine = RingWords { index: AVAIL_INDEX, event: used_event(options.size) };
+fn handshake<D, A, U>(options: RingOptions, parts: &Parts<D, A, U>) -> Handshake {
+    let (avail_at, used_at) = (parts.avail_at, parts.used_at);
+    let mine = RingWords { index: avail_at, event: used_event(avail_at, options.size) };
     let theirs = RingWords { index: used_at, event: avail_event(used_at, options.size) };
     Handshake::new(options, mine, theirs)
 }

@@ -33,7 +33,7 @@ fn lied_to<T>(rig: &mut Rig, operation: impl FnOnce(&mut Rig) -> T) -> T {
 fn every_kind() -> impl Iterator<Item = Rig> {
     [(false, false, 0), (false, true, 4), (true, false, 4), (true, true, 0), (true, true, 4)]
         .into_iter()
-        .map(|(in_order, event_idx, at)| Rig::placed(options(8, in_order, event_idx), at))
+        .map(|(in_order, event_idx, at)| Rig::placed(options(8, in_order, event_idx), 0, at))
 }
 
 #[test]

@@ -160,14 +160,15 @@ impl Rig {
     }
 
     pub(super) fn with(options: RingOptions) -> Self {
-        Self::placed(options, 4)
+        Self::placed(options, 0, 4)
     }
 
-    pub(super) fn placed(options: RingOptions, used_at: u64) -> Self {
+    pub(super) fn placed(options: RingOptions, avail_at: u64, used_at: u64) -> Self {
         let size = options.size;
         let parts = Parts {
             descriptors: Fake::new(size.descriptor_table_len()),
-            avail: Fake::new(size.avail_len()),
+            avail: Fake::new(avail_at + size.avail_len()),
+            avail_at,
             used: Fake::new(used_at + size.used_len()),
             used_at,
         };
@@ -235,5 +236,5 @@ pub(super) fn pop(
     let find = |address, len| -> Result<Located<'_, Fake>, PeerFault> {
         regions.resolve(address, len, Rights::READ)
     };
-    device.pop_with_tables(chain, find)
+    device.pop_with_tables(chain, find, |_, _| {})
 }

@@ -34,13 +34,13 @@ fn every_word_has_its_place() {
         assert_eq!(size.descriptor_table_len(), 16 * n);
         assert_eq!(size.avail_len(), 4 + 2 * n + 4);
         assert_eq!(size.used_len(), 4 + 8 * n + 4);
-        assert_eq!(layout::used_event(size), 4 + 2 * n);
+        assert_eq!(layout::used_event(0, size), 4 + 2 * n);
         assert_eq!(layout::avail_event(0, size), 4 + 8 * n);
         assert_eq!(layout::avail_event(4, size), 8 + 8 * n);
         let last = size.mask();
         assert_eq!(layout::descriptor_tail(last) + 8, size.descriptor_table_len());
-        assert_eq!(layout::avail_pair(last) + 4, layout::used_event(size));
-        assert_eq!(layout::avail_pair(last), layout::avail_pair(last - 1));
+        assert_eq!(layout::avail_pair(0, last) + 4, layout::used_event(0, size));
+        assert_eq!(layout::avail_pair(0, last), layout::avail_pair(0, last - 1));
         assert_eq!(layout::used_len(4, last) + 4, layout::avail_event(4, size));
     }
     assert!(used_is_wide(4) && used_is_wide(12) && !used_is_wide(0) && !used_is_wide(8));
@@ -60,18 +60,21 @@ fn the_spec_crate_reads_our_rings() {
 #[test]
 fn a_fresh_queue_is_written_wholly() {
     for in_order in [false, true] {
-        for used_at in [0, 4] {
+        for (avail_at, used_at) in [(0, 4), (4, 0)] {
             // The rig's memory is full of rubbish before.
-            let rig = Rig::placed(options(8, in_order, true), used_at);
+            let rig = Rig::placed(options(8, in_order, true), avail_at, used_at);
             for word in 0..16 {
                 assert_eq!(rig.parts.descriptors.peek::<u64>(8 * word), 0);
             }
-            assert_eq!(rig.parts.avail.peek::<u32>(0), 0);
+            assert_eq!(rig.parts.avail.peek::<u32>(avail_at), 0);
             for pair in 0..4_u32 {
                 let entries = if in_order { (2 * pair) | ((2 * pair + 1) << 16) } else { 0 };
-                assert_eq!(rig.parts.avail.peek::<u32>(4 + 4 * u64::from(pair)), entries);
+                assert_eq!(
+                    rig.parts.avail.peek::<u32>(avail_at + 4 + 4 * u64::from(pair)),
+                    entries
+                );
             }
-            assert_eq!(rig.parts.avail.peek::<u32>(20), 0);
+            assert_eq!(rig.parts.avail.peek::<u32>(avail_at + 20), 0);
             for word in 0..18 {
                 assert_eq!(rig.parts.used.peek::<u32>(used_at + 4 * word), 0);
             }
@@ -84,16 +87,16 @@ fn set_up_refuses_what_does_not_fit() {
     let options = options(8, true, true);
     let (parts, slots) = Rig::with(options).driver.into_parts();
     let (_, records) = Rig::with(options).device.into_parts();
-    let short = Parts { used_at: 8, ..parts.clone() };
-    let error = SetupError::PartShort { found: 76, needed: 80 };
-    assert_eq!(DriverQueue::new(short.clone(), slots.clone(), options).unwrap_err(), error);
-    assert_eq!(DeviceQueue::new(short, records.clone(), options).unwrap_err(), error);
-    let odd = Parts { used_at: 2, ..parts.clone() };
-    assert_eq!(
-        DriverQueue::new(odd.clone(), slots.clone(), options).unwrap_err(),
-        SetupError::Misaligned
-    );
-    assert_eq!(DeviceQueue::new(odd, records, options).unwrap_err(), SetupError::Misaligned);
+    let short = |found, needed| SetupError::PartShort { found, needed };
+    for (bad, error) in [
+        (Parts { used_at: 8, ..parts.clone() }, short(76, 80)),
+        (Parts { avail_at: 4, ..parts.clone() }, short(24, 28)),
+        (Parts { used_at: 2, ..parts.clone() }, SetupError::Misaligned),
+        (Parts { avail_at: 2, ..parts.clone() }, SetupError::Misaligned),
+    ] {
+        assert_eq!(DriverQueue::new(bad.clone(), slots.clone(), options).unwrap_err(), error);
+        assert_eq!(DeviceQueue::new(bad, records.clone(), options).unwrap_err(), error);
+    }
     let few: Vec<DriverSlot> = slots.into_iter().skip(1).collect();
     assert_eq!(
         DriverQueue::new(parts, few, options).unwrap_err(),

@@ -151,7 +151,7 @@ fn a_packet_in_several_buffers_is_one_entry_at_its_first_slot() {
 
 #[test]
 fn a_narrow_used_ring_gets_only_the_words_that_differ() {
-    let mut rig = Rig::placed(options(4, true, true), 0);
+    let mut rig = Rig::placed(options(4, true, true), 0, 0);
     let mut chain = Chain::new();
     for (lap, expected) in [(0, 2), (1, 1), (2, 0)] {
         for i in 0..4 {

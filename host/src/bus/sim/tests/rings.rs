@@ -114,7 +114,7 @@ fn queues(rig: &Rig, rules: Rules) -> (Driver, Device) {
         let bar = Careless(bar.clone(), barrier);
         let used = Careless(ram.clone(), barrier).part(USED, 0x400).unwrap();
         let avail = bar.part(0x400, 0x400).unwrap();
-        Parts { descriptors: bar, avail, used, used_at: 4 }
+        Parts { descriptors: bar, avail, avail_at: 0, used, used_at: 4 }
     };
     let host = parts(&rig.host_bar, &rig.host_ram, rules.host_leaves_out);
     let slots = vec![DriverSlot::default(); SIZE.into()];
