@@ -33,6 +33,10 @@ pub const DEADLINE: u64 = 1000;
 /// Bytes of the acknowledgement.
 const ACK_LEN: u32 = 1;
 
+/// The word that the acknowledgement is written into, as it is before: none
+/// that a board gives.
+const NO_ACK: u32 = 0xFF;
+
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -179,6 +183,8 @@ impl<W: Window, R: Ring> NetControl<W, R> {
         let padded = bytes.get(..len.next_multiple_of(4)).unwrap_or(&bytes);
         let (readable, writable) = (&self.queue.readable, &self.queue.writable);
         readable.window().write(readable.offset(head), padded);
+        // What the board leaves unwritten is no ACK_OK from before.
+        writable.window().store(writable.offset(head), NO_ACK);
         let segments = [
             Segment {
                 address: readable.address(head),

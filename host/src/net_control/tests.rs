@@ -179,6 +179,23 @@ fn each_request_reaches_the_board_and_its_answer_comes_back() {
     }
 }
 
+/// A board that says it has answered and has not: no word of an earlier answer,
+/// nor what memory began with, is taken for one.
+#[test]
+fn an_answer_that_was_not_written_is_no_yes() {
+    let mut rig = Rig::new();
+    for _ in 0..20 {
+        rig.control.ask(Request::AnnounceAck).unwrap();
+        assert_eq!(rig.step(), Ok(None));
+        let (head, _, _) = rig.command().unwrap();
+        rig.board.complete(head, 1, UsedEntry::Own).unwrap();
+        let _ = rig.board.publish();
+        assert!(!rig.step().unwrap().unwrap().accepted);
+        rig.control.ask(Request::AnnounceAck).unwrap();
+        assert!(rig.exchange(ACK_OK).accepted);
+    }
+}
+
 #[test]
 fn nothing_is_sent_to_a_device_that_is_not_live() {
     let mut rig = Rig::new();
