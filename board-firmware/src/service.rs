@@ -419,7 +419,6 @@ where
         let event = match event {
             SessionEvent::Started { session, .. } => Event::Attached { session: session.get() },
             SessionEvent::Ended { session } => {
-                self.dma.drain();
                 for number in 0..u64::BITS {
                     if self.open & (1 << number) != 0 {
                         self.support.close_region(number);
@@ -430,6 +429,10 @@ where
             }
         };
         self.trace.record(self.now, event);
+    }
+
+    fn quiesce(&mut self) {
+        self.dma.drain();
     }
 
     fn add_region(&mut self, region: &RegionMessage) -> Result<S::Window, ResultCode> {

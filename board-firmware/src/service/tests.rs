@@ -25,7 +25,7 @@ mod control;
 mod ends;
 
 use crate::device::net::{Echo, NetDevice, NetMemory, NetOptions};
-use crate::dma::CpuCopy;
+use crate::dma::{CpuCopy, DmaEngine, DmaError};
 use crate::rig::{Memory, frame_of, leak};
 use crate::support::{Doorbells, WindowBoard};
 use crate::trace::Event;
@@ -44,8 +44,32 @@ type Reach = Box<dyn FnMut(BusAddress, u64) -> Result<Memory, ResultCode>>;
 type Bells = Box<dyn FnMut() -> Doorbells>;
 type Raise = Box<dyn FnMut(u16)>;
 type Board =
-    Service<WindowBoard<Memory, 1, Reach, Bells, Raise>, CpuCopy, NetDevice<'static, Memory, Echo>>;
+    Service<WindowBoard<Memory, 1, Reach, Bells, Raise>, Engine, NetDevice<'static, Memory, Echo>>;
 type Driver = DriverQueue<Memory, Memory, Memory, Vec<DriverSlot>>;
+
+/// The CPU, and how often it was drained.
+#[derive(Default)]
+struct Engine {
+    drains: u32,
+}
+
+impl DmaEngine<Memory> for Engine {
+    fn fetch(&mut self, from: &Memory, offset: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        CpuCopy.fetch(from, offset, into)
+    }
+
+    fn post(&mut self, from: &[u8], to: &Memory, offset: u64) -> Result<(), DmaError> {
+        CpuCopy.post(from, to, offset)
+    }
+
+    fn finish(&mut self) -> Result<(), DmaError> {
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        self.drains += 1;
+    }
+}
 
 struct Wires {
     bar: Memory,
@@ -108,7 +132,8 @@ fn board(wires: &Wires) -> Board {
     let control = wires.bar.part(0, CONTROL).unwrap();
     let options = ServiceOptions { spin: 2, recheck_ms: 10 };
     let mut service =
-        Board::new(control, 0, description(), support, CpuCopy, [device], options).unwrap();
+        Board::new(control, 0, description(), support, Engine::default(), [device], options)
+            .unwrap();
     service.boot(Epoch::new(7).unwrap(), 0);
     service
 }
@@ -134,6 +159,7 @@ fn rings(wires: &Wires, base: BusAddress, number: u16, ring: u64) -> (Driver, Qu
     let parts = Parts {
         descriptors: memory.part(descriptors, size.descriptor_table_len()).unwrap(),
         avail: memory.part(avail, size.avail_len()).unwrap(),
+        avail_at: 0,
         used: wires.host.part(used - 4, size.used_len() + 4).unwrap(),
         used_at: 4,
     };

@@ -171,11 +171,14 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
         }
     }
 
-    /// The control queue's part of going to sleep, behind another queue's
-    /// flush or with one of its own. `true`: no command is there.
-    pub(super) fn arm_control(&mut self, flushed: bool) -> bool {
+    /// The control queue's part of going to sleep. `armed`: another queue was,
+    /// behind this one's [`ask`](shared::virtq::DeviceQueue::ask), and whether
+    /// it read its event word back; that does for both, unless only this one's
+    /// lies across the bus. `true`: no command is there.
+    pub(super) fn arm_control(&mut self, armed: Option<bool>) -> bool {
         let Some(queue) = self.control.queue() else { return true };
         let ring = &mut queue.ring;
+        let flushed = armed.is_some_and(|read_back| read_back || !ring.reads_back());
         let quiet = if flushed { ring.available().map(|there| there == 0) } else { ring.arm() };
         if let Err(fault) = quiet {
             queue.stop(fault.into());

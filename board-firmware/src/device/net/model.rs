@@ -370,7 +370,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
             let queue = self.transmit.queue();
             (TRANSMITQ, queue.map(|queue| (queue.ring.arm(), queue)))
         };
-        let flushed = outcome.is_some();
+        let armed = outcome.as_ref().map(|(_, queue)| queue.ring.reads_back());
         match outcome {
             None => {}
             Some((Ok(true), _)) => self.asked = number,
@@ -381,7 +381,7 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
                 return false;
             }
         }
-        self.arm_control(flushed)
+        self.arm_control(armed)
     }
 
     fn take_config_change(&mut self) -> Option<ConfigChange> {
@@ -431,6 +431,7 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
             mergeable: negotiated.has(feature::MRG_RXBUF),
             counters: &mut self.counters,
             stop: None,
+            choked: false,
             sent: 0,
             unpublished: 0,
         };
@@ -481,7 +482,8 @@ impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
         let wake = self.backend.poll(now, &mut sink);
         sink.publish();
 
-        let Sink { mut mover, stop: receive_stop, sent, .. } = sink;
+        let Sink { mut mover, stop: receive_stop, choked, sent, .. } = sink;
+        more |= choked;
         mover.leave_nothing_under_way();
         let (fetches, posts) = (mover.fetches, mover.posts);
         self.counters.fetches += fetches;

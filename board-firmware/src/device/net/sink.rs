@@ -91,6 +91,9 @@ pub(super) struct Sink<'a, 'b, S: BoardSupport, E> {
     pub(super) counters: &'a mut NetCounters,
     /// Why the queue stopped in this run.
     pub(super) stop: Option<Stop>,
+    /// A frame did not fit, and the next would meet the same buffers: none goes
+    /// any more in this run.
+    pub(super) choked: bool,
     /// Frames sent, and bytes since the last publish.
     pub(super) sent: u32,
     pub(super) unpublished: usize,
@@ -99,7 +102,7 @@ pub(super) struct Sink<'a, 'b, S: BoardSupport, E> {
 impl<S: BoardSupport, E: DmaEngine<S::Window>> Sink<'_, '_, S, E> {
     /// Posts a packet. `Some`: it has to wait for so many buffers.
     fn post(&mut self, header: &NetHeader, packet: &mut Packet<'_>) -> Option<u16> {
-        let Some(queue) = &mut self.queue else {
+        let Some(queue) = self.queue.as_mut().filter(|_| !self.choked) else {
             // Nobody takes frames any more; they are dropped, not kept.
             self.counters.dropped_unfit += 1;
             return None;
@@ -116,7 +119,10 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> Sink<'_, '_, S, E> {
                 }
             }
             Ok(Posted::NeedsBuffers(needs)) => return Some(needs),
-            Ok(Posted::NeverFits) => self.counters.dropped_unfit += 1,
+            Ok(Posted::NeverFits) => {
+                self.counters.dropped_unfit += 1;
+                self.choked = true;
+            }
             Ok(Posted::Lost) => self.counters.dropped_dma += 1,
             Err(stop) => self.stop(stop),
         }
@@ -190,7 +196,7 @@ fn frame_in(bytes: &[u8], len: usize) -> &[u8] {
 impl<S: BoardSupport, E: DmaEngine<S::Window>> FrameSink for Sink<'_, '_, S, E> {
     fn ready(&mut self) -> bool {
         self.retry();
-        !self.waiting.is_some()
+        !self.waiting.is_some() && !self.choked
     }
 
     fn send(&mut self, header: &NetHeader, packet: &mut Packet<'_>) {

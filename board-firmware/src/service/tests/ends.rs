@@ -60,3 +60,17 @@ fn a_host_that_keeps_the_board_busy_does_not_put_its_reboot_off() {
     session.exchange();
     assert!(session.board.reboot_due());
 }
+
+/// The host takes accepted session 0 for leave to use its memory again.
+#[test]
+fn the_engine_is_drained_when_a_session_ends() {
+    let mut session = Session::attach();
+    session.exchange();
+    assert_eq!(session.board.dma().drains, 0);
+    session.link.detach(session.now);
+    while session.board.link().session().is_some() {
+        session.step();
+    }
+    session.settle();
+    assert_eq!(session.board.dma().drains, 1);
+}

@@ -58,6 +58,11 @@ pub trait BoardModel<W: Window> {
     /// A session began or ended.
     fn session(&mut self, event: SessionEvent);
 
+    /// The session's devices are reset, and the host is told next that it is
+    /// over: behind this call nothing of the board's, its DMA engine included,
+    /// touches host memory.
+    fn quiesce(&mut self) {}
+
     /// The host added a region (its numbers are checked, its rights are valid):
     /// the window through which this board reaches it, of exactly its length.
     ///
@@ -334,14 +339,16 @@ impl<W: Window + Clone> BoardLink<W> {
                     self.end(session, End::HostLeft, model);
                     true
                 } else if !self.host.beats(beat, now_ms) {
-                    self.stats.silent_hosts += 1;
+                    self.stats.silent_hosts = self.stats.silent_hosts.saturating_add(1);
                     self.end(session, End::HostSilent, model);
                     true
                 } else {
                     match self.serve(model, next) {
                         Ok(soon) => soon,
                         Err(_) => {
-                            self.stats.channel_faults += 1;
+                            self.stats.channel_faults = self.stats.channel_faults.saturating_add(1);
+                            // What was answered before it broke is answered to nobody.
+                            (next.raise_vector0, next.look_at_queues) = (false, false);
                             self.end(session, End::Channel, model);
                             true
                         }
@@ -380,13 +387,13 @@ impl<W: Window + Clone> BoardLink<W> {
                 self.phase = Phase::Session { session, version, attached: false };
                 (self.accepted, self.state) = (session.get(), board_state::SESSION);
                 self.post();
-                self.stats.sessions += 1;
+                self.stats.sessions = self.stats.sessions.saturating_add(1);
                 self.pending = Pending::default();
                 model.session(SessionEvent::Started { session, version });
                 return;
             }
         };
-        self.stats.refused += 1;
+        self.stats.refused = self.stats.refused.saturating_add(1);
         self.done_with = session.get();
         self.live.store(live::REFUSAL, refusal.code());
         self.live.barrier(Barrier::Write);
@@ -422,6 +429,7 @@ impl<W: Window + Clone> BoardLink<W> {
         if !drained {
             return;
         }
+        model.quiesce();
         (self.accepted, self.state) = (0, board_state::READY);
         self.post();
         self.status = None;

@@ -231,6 +231,35 @@ fn a_flood_keeps_to_the_budget() {
     assert_eq!(rig.link.stats().channel_faults, 0);
 }
 
+/// Nothing leaves the board behind the end of a session, nor the interrupt for
+/// an answer that went into a channel which then broke.
+#[test]
+fn a_channel_that_breaks_behind_an_answer_announces_nothing() {
+    let (mut rig, mut channel) = played();
+    attach(&mut rig, &mut channel);
+    assert!(channel.send(&bus(Request::Ping { data: 3 }).encode()).unwrap());
+    let mut looks = 0;
+    rig.bar.hook(move |_, offset, bytes| {
+        // Its indices, as the board finds them at its second look.
+        if offset == 0x2004 {
+            looks += 1;
+            if let Some(tail) = bytes.get_mut(0x2004).filter(|_| looks == 1) {
+                *tail = 0xFE;
+            }
+        }
+    });
+    let before = rig.link.stats().messages;
+    rig.now += 1;
+    let next = rig.poll_board();
+    rig.bar.unhook();
+    assert_eq!(rig.link.stats().messages - before, 1, "the ping was to be answered");
+    assert_eq!(rig.link.stats().channel_faults, 1);
+    assert_eq!((rig.link.session(), next.raise_vector0), (None, false));
+    // The engine was quiet before the host was told that it may take its memory.
+    assert_eq!(rig.board.quiesced, [4242]);
+    assert!(matches!(rig.board.sessions.last(), Some(SessionEvent::Ended { .. })));
+}
+
 /// The same from a host that writes and takes as fast as the board reads.
 #[test]
 fn an_endless_flood_ends_after_the_budget() {

@@ -19,6 +19,7 @@ use crate::region::{RegionTable, Rights};
 use crate::virtq::QueueSize;
 use crate::window::Window;
 use crate::window::testing::TestWindow;
+use crate::wire::control::{LIVE_OFFSET, live};
 use crate::wire::features::{self, Features};
 
 pub(super) const BAR_LEN: u64 = 0x2_0000;
@@ -156,11 +157,17 @@ pub(super) struct FakeBoard {
     pub(super) region_drain: u32,
     /// Devices that are away, one bit each.
     pub(super) away: u64,
+    /// The accepted session in the BAR each time that it was to go quiet.
+    pub(super) quiesced: Vec<u32>,
 }
 
 impl BoardModel<TestWindow> for FakeBoard {
     fn session(&mut self, event: SessionEvent) {
         self.sessions.push(event);
+    }
+    fn quiesce(&mut self) {
+        let accepted = u64::from(LIVE_OFFSET) + live::ACCEPTED;
+        self.quiesced.push(self.bar.peek(accepted));
     }
     fn add_region(&mut self, region: &RegionMessage) -> Result<TestWindow, ResultCode> {
         if let Some(code) = self.refuse_region {
@@ -260,6 +267,7 @@ impl Rig {
             grants_reset: true,
             region_drain: 0,
             away: 0,
+            quiesced: Vec::new(),
         };
         let host = HostLink::new(bar.clone(), options(1000));
         Self {

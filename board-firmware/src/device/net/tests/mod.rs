@@ -4,6 +4,7 @@ mod coalescing;
 mod control;
 mod echo;
 mod faults;
+mod hostile;
 mod lengths;
 mod port;
 mod size;
