@@ -1,8 +1,7 @@
 //! One board under the daemon's care: its threads and its interface.
 //!
 //! Two threads a board. The *control* thread walks the sessions (messages,
-//! heartbeat, bring-up, one after the other for ever) and is the only one that
-//! reads across the bus; the *worker* moves frames. [`Board`] is the whole of
+//! heartbeat, bring-up, one after the other for ever); the *worker* moves frames. [`Board`] is the whole of
 //! it for a caller: the demo, `virtio-physd`, or somebody else's launcher.
 
 mod changes;

@@ -39,6 +39,8 @@ pub(super) fn answer(packet: &[u8], partial: bool, link: &LinkAddresses) -> Answ
     match (next, rest.first()) {
         (ICMPV6, Some(&SOLICITATION)) => {}
         (ICMPV6, Some(&ADVERTISEMENT)) => return Answer::Silence,
+        // Whatever it is: it lies where it was not looked at.
+        (ICMPV6, None) if [high, low] != [0, 0] => return Answer::Malformed,
         _ => return Answer::NotAsked,
     }
     // All of it is among the bytes that were handed in, or it is too long.

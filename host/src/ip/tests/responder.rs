@@ -172,6 +172,9 @@ fn a_solicitation_that_breaks_a_rule_is_dropped() {
     let mut wrong = good();
     wrong[MESSAGE + 2] ^= 1;
     cases.push((wrong, "its checksum"));
+    let mut hidden = good();
+    hidden.truncate(MESSAGE);
+    cases.push((hidden, "where it was not looked at"));
     let mut with_mac = vec![135, 0, 0, 0, 0, 0, 0, 0];
     with_mac.extend(ip6("fd00::1"));
     let without = with_message("::", "fd00::1", 255, with_mac.clone());
