@@ -251,7 +251,10 @@ impl Caring<'_> {
 }
 
 fn cannot_wait(error: std::io::Error) -> Failure {
-    Failure::new(format_args!("cannot wait for the boards: {error}"))
+    Failure::new(format_args!(
+        "cannot wait for the boards: {error}; raise LimitNOFILE (`ulimit -n`) if there are many \
+         boards"
+    ))
 }
 
 /// What is said of boards that the configuration has no more and that do not
@@ -272,6 +275,25 @@ fn poll_in(fd: &impl AsFd) -> PollFd<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_says_what_is_wanted_until_it_is_done() {
+        let mut asked = Asked::default();
+        asked.take_note(Signal::SIGHUP);
+        asked.take_note(Signal::SIGTERM);
+        asked.take_note(Signal::SIGHUP);
+        assert_eq!((asked.end, asked.again), (Some(Signal::SIGTERM), true));
+    }
+
+    #[test]
+    fn what_is_said_of_a_wait_that_fails() {
+        let error = std::io::Error::from_raw_os_error(24);
+        assert_eq!(
+            cannot_wait(error).to_string(),
+            "cannot wait for the boards: Too many open files (os error 24); raise LimitNOFILE \
+             (`ulimit -n`) if there are many boards"
+        );
+    }
 
     #[test]
     fn what_is_said_of_a_board_that_is_late() {

@@ -251,15 +251,21 @@ impl Answers for Fleet {
 
 /// The member's board, if its link would come back behind a reset.
 fn resettable(member: &Member) -> Result<&Board, Refusal> {
-    let name = &member.name;
-    let text = if member.is_leaving() {
-        format!("the board {name} is being let go of: it is not attached again")
-    } else if member.board.has_ended() {
-        format!("the board {name} is cared for no more: `vphys status` says why")
+    match no_reset(&member.name, member.is_leaving(), member.board.has_ended()) {
+        Some(text) => Err(Refusal::new(Reason::NotAttached, text)),
+        None => Ok(&member.board),
+    }
+}
+
+/// Why a board is not reset, if it is not.
+fn no_reset(name: &str, leaving: bool, dead: bool) -> Option<String> {
+    if leaving {
+        Some(format!("the board {name} is being let go of: it is not attached again"))
+    } else if dead {
+        Some(format!("the board {name} is cared for no more: `vphys status` says why"))
     } else {
-        return Ok(&member.board);
-    };
-    Err(Refusal::new(Reason::NotAttached, text))
+        None
+    }
 }
 
 fn features(status: &BoardStatus) -> Result<FeatureReport, Refusal> {
@@ -314,6 +320,18 @@ fn shortened(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_a_board_is_not_reset() {
+        for (leaving, dead, text) in [
+            (false, false, None),
+            (true, false, Some("the board b0 is being let go of: it is not attached again")),
+            (true, true, Some("the board b0 is being let go of: it is not attached again")),
+            (false, true, Some("the board b0 is cared for no more: `vphys status` says why")),
+        ] {
+            assert_eq!(no_reset("b0", leaving, dead).as_deref(), text);
+        }
+    }
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {
