@@ -32,7 +32,7 @@ pub(super) const MAX_PEERS: usize = 64;
 pub(super) const MAX_VECTORS: usize = 64;
 
 /// Messages that one look at the socket handles.
-const BUDGET: usize = 256;
+pub(super) const BUDGET: usize = 256;
 
 /// Lengths of the shared memory that can be used, in bytes.
 const SHORTEST: u64 = 1 << 20;
