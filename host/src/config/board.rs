@@ -11,7 +11,7 @@ use super::reader::{Field, Section};
 use super::similar::most_similar;
 use super::{BoardSettings, BusSettings, values};
 use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError};
-use crate::net_control::LONGEST_DELAY_US;
+use crate::net_control::{LONGEST_DELAY_US, Receive};
 use crate::session::{LARGE_BUFFER, Layout, SessionConfig};
 use crate::tap::{InterfaceMode, InterfaceName, TapError};
 
@@ -40,6 +40,7 @@ struct Seen {
     names: Vec<String>,
     interfaces: Vec<String>,
     slots: Vec<String>,
+    macs: Vec<String>,
     consoles: Vec<String>,
     addresses: Vec<String>,
 }
@@ -91,6 +92,17 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
         Some(field) => coalescing(&field).map(Some),
         None => Some(None),
     };
+    let receive = match section.get("receive") {
+        Some(field) => receive(&field),
+        None => Some(Receive::default()),
+    };
+    let board_mac = match section.get("board_mac") {
+        Some(field) => field.parsed(values::mac).and_then(|mac| {
+            unique(&field, &field.text()?.to_ascii_lowercase(), &mut seen.macs, "the board_mac")?;
+            Some(Some(mac))
+        }),
+        None => Some(None),
+    };
     let console = match section.get("console") {
         Some(field) => console(&field, seen).map(Some),
         None => Some(None),
@@ -106,6 +118,8 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
         session: SessionConfig {
             mac: mac?,
             coalescing: coalescing?,
+            receive: receive?,
+            board_mac: board_mac?,
             console: console.as_ref()?.is_some(),
             ..session?
         },
@@ -225,6 +239,8 @@ fn session(section: &mut Section<'_, '_>, mtu: Option<u32>) -> Option<SessionCon
         mtu: mtu?,
         mac: None,
         coalescing: None,
+        receive: default.receive,
+        board_mac: None,
         console: false,
     })
 }
@@ -304,6 +320,20 @@ fn coalescing(field: &Field<'_, '_>) -> Option<Coalescing> {
     let max_usecs = number("microseconds", LONGEST_DELAY_US);
     section.finish();
     Some(Coalescing { max_packets: max_packets?, max_usecs: max_usecs? })
+}
+
+fn receive(field: &Field<'_, '_>) -> Option<Receive> {
+    let mut section = field.section()?;
+    let mut flag = |key, default| match section.get(key) {
+        Some(field) => field.flag(),
+        None => Some(default),
+    };
+    let default = Receive::default();
+    let promiscuous = flag("promiscuous", default.promiscuous);
+    let all_multicast = flag("all_multicast", default.all_multicast);
+    let offloads = flag("offloads", default.offloads);
+    section.finish();
+    Some(Receive { promiscuous: promiscuous?, all_multicast: all_multicast?, offloads: offloads? })
 }
 
 fn console(field: &Field<'_, '_>, seen: &mut Seen) -> Option<PathBuf> {

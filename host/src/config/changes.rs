@@ -93,7 +93,7 @@ fn stay<T: PartialEq + Clone>(old: &T, new: &mut T, differs: impl FnOnce()) {
 }
 
 /// Puts back what a running board cannot change. What is not named here can:
-/// addresses, polling and coalescing.
+/// addresses, polling, coalescing and what is received.
 fn settle(old: &BoardSettings, new: &mut BoardSettings, mut keep: impl FnMut(&'static str)) {
     // A field that is added later has to be named, here or above.
     let BoardSettings {
@@ -121,10 +121,13 @@ fn settle(old: &BoardSettings, new: &mut BoardSettings, mut keep: impl FnMut(&'s
         mtu,
         mac,
         coalescing: _,
+        receive: _,
+        board_mac,
         console,
     } = session;
     let old = &old.session;
     stay(&old.mac, mac, || keep("mac"));
+    stay(&old.board_mac, board_mac, || keep("board_mac"));
     stay(&old.mtu, mtu, || keep("mtu"));
     stay(&old.feature_mask, feature_mask, || keep("features"));
     let mut sizes = (*to_host_size, *to_board_size);

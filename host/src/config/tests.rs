@@ -9,6 +9,7 @@ use shared::wire::net::feature;
 use shared::wire::net_control::Coalescing;
 
 use super::*;
+use crate::net_control::Receive;
 use crate::session::Layout;
 use crate::tap::InterfaceMode;
 
@@ -70,6 +71,8 @@ fn every_key() {
         layout = "bar-only"
         polling = { looks = 0 }
         coalescing = { packets = 8, microseconds = 50 }
+        receive = { promiscuous = false, all_multicast = false, offloads = false }
+        board_mac = "02:76:70:68:79:02"
         console = "/run/x/b0.console"
 
         [[board]]
@@ -94,6 +97,9 @@ fn every_key() {
     assert_eq!(b0.looks, 0);
     let coalescing = Coalescing { max_packets: 8, max_usecs: 50 };
     assert_eq!(b0.session.coalescing, Some(coalescing));
+    let receive = Receive { promiscuous: false, all_multicast: false, offloads: false };
+    assert_eq!((b0.session.receive, b1.session.receive), (receive, Receive::default()));
+    assert_eq!(b0.session.board_mac, Some([2, 0x76, 0x70, 0x68, 0x79, 2]));
     assert_eq!(b0.console.as_deref(), Some(Path::new("/run/x/b0.console")));
     assert_eq!((b1.mode, b1.persistent), (InterfaceMode::Tun, true));
     assert_eq!(b1.session.feature_mask, 0x1b_0000_0000);
@@ -167,6 +173,13 @@ fn every_complaint_has_its_place_and_a_fix() {
             "coalescing = { microseconds = 5001 }",
             "microseconds: 5001 is out of range: choose 0 to 5000",
         ),
+        ("receive = true", "board.receive: a table of keys is needed, this is true or false"),
+        (
+            "receive = { promisc = true }",
+            "unknown key: choose one of promiscuous, all_multicast, offloads",
+        ),
+        ("receive = { offloads = 1 }", "offloads: true or false is needed, this is a whole number"),
+        ("board_mac = \"01:00:00:00:00:00\"", "board.board_mac: this is a group address"),
         ("console = \"b0\"", "b.toml:5:11: board.console: write the whole path, from / on"),
         ("name = \"b1\"", "b.toml:5:1: not TOML: duplicate key"),
         ("mtu = ", "b.toml:5:7: not TOML:"),
@@ -249,7 +262,9 @@ fn the_daemons_own_keys() {
 fn two_boards_share_nothing() {
     let second = |lines: &str| {
         let other = "[[board]]\nname = \"b1\"\nbus = \"sim\"\ninterface = \"vphys1\"\n";
-        let first = board("addresses = [\"10.0.0.1/8\"]\nconsole = \"/run/c\"");
+        let first = board(
+            "addresses = [\"10.0.0.1/8\"]\nconsole = \"/run/c\"\nboard_mac = \"02:00:00:00:00:0a\"",
+        );
         let kept: Vec<_> = other
             .lines()
             .filter(|line| !lines.starts_with(line.split('=').next().unwrap()))
@@ -261,6 +276,7 @@ fn two_boards_share_nothing() {
         ("name = \"b0\"", "board.name: another board has the name b0: each needs its own"),
         ("interface = \"vphys0\"", "board.interface: another board has the interface vphys0"),
         ("console = \"/run/c\"", "board.console: another board has the console /run/c"),
+        ("board_mac = \"02:00:00:00:00:0A\"", "another board has the board_mac 02:00:00:00:00:0a"),
         ("addresses = [\"10.0.0.1/16\"]", "the address 10.0.0.1 is in this file twice"),
     ] {
         let found = complaints(&second(lines));
@@ -343,7 +359,8 @@ fn what_changes_live_and_what_stays() {
             "mtu = 9000\nlayout = \"bar-only\"\nqueue_size = { to_host = 8 }\npush_limit = 1\n\
              addresses = [\"10.0.0.1/8\"]\npolling = { looks = 7 }\ncoalescing = { packets = 1 }\n\
              persistent = true\nmac = \"02:00:00:00:00:01\"\nconsole = \"/run/c\"\n\
-             features = \"1300000000\""
+             features = \"1300000000\"\nboard_mac = \"02:00:00:00:00:02\"\n\
+             receive = { offloads = false }"
         ),
         board("").replace('0', "2"),
     );
@@ -361,6 +378,7 @@ fn what_changes_live_and_what_stays() {
             (Some("b0"), "persistent"),
             (Some("b0"), "console"),
             (Some("b0"), "mac"),
+            (Some("b0"), "board_mac"),
             (Some("b0"), "mtu"),
             (Some("b0"), "features"),
             (Some("b0"), "queue_size"),
@@ -369,8 +387,9 @@ fn what_changes_live_and_what_stays() {
         ]
     );
     let (old, new, now) = (&first.boards[0], &second.boards[0], &update.configuration.boards[0]);
-    let session = SessionConfig { coalescing: new.session.coalescing, ..old.session };
-    assert!(session.coalescing.is_some());
+    let SessionConfig { coalescing, receive, .. } = new.session;
+    let session = SessionConfig { coalescing, receive, ..old.session };
+    assert!(session.coalescing.is_some() && !session.receive.offloads);
     assert_eq!((now.session, now.persistent), (session, old.persistent));
     assert_eq!((&now.addresses, now.looks), (&new.addresses, 7));
     assert_eq!(update.configuration.daemon.socket, first.daemon.socket);
@@ -378,7 +397,7 @@ fn what_changes_live_and_what_stays() {
     // Once more the same: now nothing changes, and what stays is said again.
     let again = update.configuration.update(second);
     assert_eq!((again.removed.len(), again.changed.len(), again.added.len()), (0, 0, 0));
-    assert_eq!(again.kept.len(), 9);
+    assert_eq!(again.kept.len(), 10);
     assert_eq!(
         again.kept[1].to_string(),
         "b0: persistent cannot change while the board runs and stays as it was: restart the \
@@ -469,6 +488,7 @@ fn the_manuals_example_is_one_with_every_key_and_its_default() {
     assert_eq!(whole.daemon.socket_group.take().as_deref(), Some("netdev"));
     let written = &mut whole.boards[0];
     assert!(written.session.mac.take().is_some());
+    assert!(written.session.board_mac.take().is_some());
     assert!(written.session.coalescing.take().is_some());
     assert!(std::mem::take(&mut written.session.console));
     assert!(written.console.take().is_some() && !written.addresses.is_empty());

@@ -14,6 +14,7 @@ use super::changes::Changes;
 use super::console::Terminal;
 use super::error::DaemonError;
 use super::interface::Interface;
+use super::stations::{Shown, Station, Stations};
 use super::status::{FeatureReport, LinkState, PublishedStatus};
 use super::told::{Lines, Told};
 use super::worker::{PublishedCounters, Stop, Worker};
@@ -37,6 +38,7 @@ pub(super) struct Control {
     pub(super) wake: Arc<Stop>,
     pub(super) counters: PublishedCounters,
     pub(super) status: PublishedStatus,
+    pub(super) stations: Stations,
     pub(super) idle_looks: Arc<AtomicU32>,
 }
 
@@ -54,9 +56,15 @@ impl Control {
             config.feature_mask &= !(feature::GUEST_USO4 | feature::GUEST_USO6);
             config.feature_mask &= !feature::HOST_USO;
         }
+        let mut supervisor = Supervisor::new(bus, config, random);
+        let pin = config.board_mac.map(|mac| self.stations.pin(&self.name, mac));
+        supervisor.set_receive(config.receive, self.interface.addresses());
         Walk {
             start: Instant::now(),
-            supervisor: Supervisor::new(bus, config, random),
+            supervisor,
+            _pin: pin,
+            station: None,
+            last_mac: None,
             worker: None,
             terminal,
             net_device: None,
@@ -78,6 +86,12 @@ struct Walk<B: Bus> {
     worker: Option<Worker>,
     terminal: Option<Terminal<B>>,
     start: Instant,
+    /// What keeps its MAC address for it, if the operator has named it.
+    _pin: Option<Station>,
+    /// The place that its MAC address has among those of all boards.
+    station: Option<Station>,
+    /// The MAC address of the last session.
+    last_mac: Option<[u8; 6]>,
     /// The number of the network device that is up.
     net_device: Option<u16>,
     changes: Changes,
@@ -232,9 +246,23 @@ impl<B: Bus> Walk<B> {
     fn up(&mut self, link: Link<B>) -> Result<(), DaemonError> {
         let now = self.now();
         let Link { pair, terms } = link;
-        let Control { name, interface, config, counters, status, idle_looks, .. } =
+        let Control { name, interface, config, counters, status, stations, idle_looks, .. } =
             &mut self.control;
         let mask = Features::new(config.feature_mask);
+        let mac = terms.board.mac;
+        // In a session its network device may come anew.
+        self.station = None;
+        let station = stations.enter(name, mac);
+        self.station = Some(station.map_err(|other| DaemonError::SameMac { mac, other })?);
+        if let Some(last) = self.last_mac.replace(mac).filter(|last| *last != mac)
+            && let Some(untold) = self.lines.mac.admit(now)
+        {
+            let (mac, last) = (Shown(mac), Shown(last));
+            log::warn!(
+                "{name}: the board's MAC address is {mac} and was {last}: another board; board_mac \
+                 refuses such{untold}"
+            );
+        }
         let port = interface.connect(&terms)?;
         *counters = counters.next_session();
         let looks = Arc::clone(idle_looks);
@@ -270,6 +298,7 @@ impl<B: Bus> Walk<B> {
     fn ended(&mut self, why: &Ended) {
         self.end_data();
         self.net_device = None;
+        self.station = None;
         self.changes.forget();
         self.carrier_off();
         self.supervisor.released(self.now());
@@ -350,6 +379,8 @@ impl<B: Bus> Walk<B> {
         if let Err(error) = self.control.interface.set_addresses(live.addresses) {
             log::error!("{}: {error}", self.control.name);
         }
+        // By the addresses that it has now.
+        self.supervisor.set_receive(live.receive, self.control.interface.addresses());
     }
 
     /// Waits for a message interrupt, the worker's end, a command, or

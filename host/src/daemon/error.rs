@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use super::stations::Shown;
 use crate::bridge::BridgeError;
 use crate::net::MtuError;
 use crate::netlink::NetlinkError;
@@ -31,6 +32,13 @@ pub enum DaemonError {
         what: &'static str,
         /// Its answer.
         error: io::Error,
+    },
+    /// Another board has this one's MAC address.
+    SameMac {
+        /// The address.
+        mac: [u8; 6],
+        /// The other board.
+        other: String,
     },
     /// A thread panicked: a bug, its message is on the terminal.
     ThreadDied,
@@ -77,6 +85,12 @@ impl fmt::Display for DaemonError {
             Self::Bridge(error) => error.fmt(f),
             Self::Console(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
+            Self::SameMac { mac, other } => write!(
+                f,
+                "the board says that its MAC address is {}, which is that of the board {other}: one of \
+                 the two is not what it says; board_mac in the configuration tells which",
+                Shown(*mac)
+            ),
             Self::ThreadDied => {
                 f.write_str("a thread of the daemon died: a bug, its message is in the log")
             }

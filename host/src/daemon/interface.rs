@@ -90,6 +90,11 @@ impl Interface {
         &self.options.name
     }
 
+    /// Its addresses.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        self.options.addresses.iter().map(|(address, _)| *address).collect()
+    }
+
     /// Gives the interface what the session agreed on, brings it up with its
     /// carrier on, and hands out the worker's end of it; frames wait in its
     /// queue until the worker runs.

@@ -10,6 +10,7 @@ mod control;
 mod error;
 mod interface;
 mod options;
+mod stations;
 mod status;
 mod told;
 mod worker;
@@ -25,10 +26,12 @@ use std::time::Instant;
 use shared::wire::net_control::Coalescing;
 
 use crate::bus::Bus;
+use crate::net_control::Receive;
 use crate::session::SessionConfig;
 
 pub use error::DaemonError;
 pub use options::{BoardOptions, IDLE_LOOKS, InterfaceMode, InterfaceOptions, WorkerOptions};
+pub use stations::Stations;
 pub use status::{BoardStatus, FeatureReport, LinkState};
 pub use worker::Stop;
 
@@ -47,6 +50,8 @@ pub struct LiveOptions {
     pub worker: WorkerOptions,
     /// How long the board may put interrupts off.
     pub coalescing: Option<Coalescing>,
+    /// Which frames the board is to send.
+    pub receive: Receive,
 }
 
 /// What a caller asks of the control thread.
@@ -100,6 +105,7 @@ impl Board {
             wake: Arc::clone(&wake),
             counters: counters.clone(),
             status: status.clone(),
+            stations: options.stations,
             idle_looks: Arc::new(AtomicU32::new(options.worker.idle_looks)),
         };
         let control = thread::Builder::new()

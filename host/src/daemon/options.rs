@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::session::SessionConfig;
 
+use super::stations::Stations;
+
 pub use super::interface::{InterfaceMode, InterfaceOptions};
 
 /// Looks that find nothing before the worker goes to sleep, unless told
@@ -24,6 +26,9 @@ pub struct BoardOptions {
     /// The path that leads to the console's terminal; `None`: a console is left
     /// alone.
     pub console: Option<PathBuf>,
+    /// The same for all boards that share a network: no two of them have one MAC
+    /// address.
+    pub stations: Stations,
 }
 
 /// How a data thread works.

@@ -47,6 +47,8 @@ impl Told {
 pub(super) struct Lines {
     /// A session came up.
     pub(super) up: LogLines,
+    /// Another MAC address than last time.
+    pub(super) mac: LogLines,
     /// The network device went.
     pub(super) removed: LogLines,
     /// The console went.
@@ -62,7 +64,15 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) const fn new() -> Self {
         const NONE: LogLines = LogLines::new();
-        Self { up: NONE, removed: NONE, console: NONE, link: NONE, mtu: NONE, interface: NONE }
+        Self {
+            up: NONE,
+            mac: NONE,
+            removed: NONE,
+            console: NONE,
+            link: NONE,
+            mtu: NONE,
+            interface: NONE,
+        }
     }
 }
 

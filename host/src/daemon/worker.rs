@@ -38,7 +38,7 @@ impl Stop {
     }
 
     /// Takes back what was asked.
-    pub(super) fn forget(&self) {
+    pub fn forget(&self) {
         // Empty if nobody has asked.
         let _ = self.event.read();
     }

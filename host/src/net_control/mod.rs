@@ -8,6 +8,7 @@
 //! bounded by a deadline, and the wishes that wait by their kinds.
 
 mod change;
+mod receive;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use shared::wire::features::Features;
 use shared::wire::net_control::ACK_OK;
 
 pub use change::NetConfigChange;
+pub use receive::Receive;
+pub(crate) use receive::groups;
 pub use request::{LONGEST_DELAY_US, Request, Unable};
 
 use crate::bus::Ring;

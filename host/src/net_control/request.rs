@@ -17,7 +17,7 @@ pub const LONGEST_DELAY_US: u32 = 5_000;
 
 /// Addresses that both tables of [`Request::Addresses`] may have together, as
 /// a buffer of the queue holds them.
-const ADDRESSES: usize = (SLOW_BUFFER as usize - 10) / size_of::<Mac>();
+pub(super) const ADDRESSES: usize = (SLOW_BUFFER as usize - 10) / size_of::<Mac>();
 
 /// Something to ask of a board.
 #[derive(Clone, PartialEq, Eq, Debug)]

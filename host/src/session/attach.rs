@@ -1,5 +1,7 @@
 //! The host's answers in the bring-up: memory, features, queues.
 
+use std::net::IpAddr;
+
 use shared::link::{
     AcceptedRegion, Epoch, HostLink, HostOptions, HostRegion, LinkLoss, Progress, QueuePlacement,
     Reason, Refusal, Versions,
@@ -103,6 +105,8 @@ pub struct Session<B: Bus> {
     pub(super) unwanted: u64,
     /// What the board had said in the log.
     pub(super) lines: Lines,
+    /// The host's IP addresses, by which it is asked for.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl<B: Bus> Session<B> {
@@ -154,6 +158,7 @@ impl<B: Bus> Session<B> {
             storm: Storm::default(),
             unwanted: 0,
             lines: Lines::new(),
+            addresses: Vec::new(),
         })
     }
 
@@ -296,6 +301,9 @@ impl<B: Bus> Session<B> {
         let board = self.link.description().ok_or(SessionError::NoNetworkDevice)?;
         if layout != Layout::BarOnly && board.outbound.is_none() {
             return Err(SessionError::NoReach { layout });
+        }
+        if let Some(wanted) = self.config.board_mac.filter(|wanted| *wanted != board.mac) {
+            return Err(SessionError::OtherBoard { found: board.mac, wanted });
         }
         let (dma_engine, widest) = (board.dma_engine, board.widest_store);
         let reach = board.outbound;

@@ -10,6 +10,7 @@ use shared::wire::net_control::Coalescing;
 use super::error::SessionError;
 use super::placement::Layout;
 use crate::net::check_mtu;
+use crate::net_control::Receive;
 
 /// Settings of a session. [`SessionConfig::default`] suits one board with a
 /// few megabytes of memory in its BAR.
@@ -33,6 +34,10 @@ pub struct SessionConfig {
     pub mac: Option<[u8; 6]>,
     /// How long the board may put interrupts off; `None`: as it does by itself.
     pub coalescing: Option<Coalescing>,
+    /// Which frames the board is to send.
+    pub receive: Receive,
+    /// The board's own MAC address, where only the one with this is wanted.
+    pub board_mac: Option<[u8; 6]>,
     /// Whether consoles are taken.
     pub console: bool,
 }
@@ -114,6 +119,8 @@ impl Default for SessionConfig {
             mtu: 1500,
             mac: None,
             coalescing: None,
+            receive: Receive::default(),
+            board_mac: None,
             console: false,
         }
     }

@@ -1,6 +1,8 @@
 //! What goes on between host and network device beside the frames: the control
 //! queue, and changes of the device's configuration.
 
+use std::net::IpAddr;
+
 use shared::link::QueuePlacement;
 use shared::wire::features::Features;
 use shared::wire::net::{NetConfig, feature};
@@ -9,7 +11,9 @@ use shared::wire::net_control::Coalescing;
 use super::attach::{Event, Session};
 use super::error::SessionError;
 use crate::bus::Bus;
-use crate::net_control::{CONTROL_QUEUE, NetConfigChange, NetControl, Outcome, Request, Unable};
+use crate::net_control::{
+    CONTROL_QUEUE, NetConfigChange, NetControl, Outcome, Receive, Request, Unable, groups,
+};
 
 /// The slow queue that is the control queue's.
 const CONTROL_PLACE: usize = 0;
@@ -42,6 +46,7 @@ impl<B: Bus> Session<B> {
     ) -> Result<Option<QueuePlacement>, SessionError> {
         self.beside = Beside { config: Some(*config), features, ..Beside::default() };
         if !features.has(feature::CTRL_VQ) {
+            self.wish_receive(Receive::default(), false);
             return Ok(None);
         }
         let number = u16::try_from(CONTROL_QUEUE).unwrap_or(u16::MAX);
@@ -51,6 +56,7 @@ impl<B: Bus> Session<B> {
             self.wish(Request::MacAddress(mac));
         }
         self.wish_coalescing(self.config.coalescing);
+        self.wish_receive(Receive::default(), false);
         Ok(Some(at))
     }
 
@@ -72,13 +78,13 @@ impl<B: Bus> Session<B> {
         self.beside.control.as_mut().ok_or(Unable::Features { missing })?.ask(request)
     }
 
-    /// Asks for what the operator set, if this board can do it.
-    fn wish(&mut self, request: Request) {
-        if let Err(unable) = self.ask(request)
-            && let Some(untold) = self.lines.unable.admit(self.lines.now)
-        {
+    /// Asks for what the operator set; `false`: this board cannot do it.
+    fn wish(&mut self, request: Request) -> bool {
+        let Err(unable) = self.ask(request) else { return true };
+        if let Some(untold) = self.lines.unable.admit(self.lines.now) {
             log::info!("not asked of the board: {unable}{untold}");
         }
+        false
     }
 
     fn wish_coalescing(&mut self, coalescing: Option<Coalescing>) {
@@ -92,6 +98,35 @@ impl<B: Bus> Session<B> {
     pub fn set_coalescing(&mut self, coalescing: Option<Coalescing>) {
         if coalescing != std::mem::replace(&mut self.config.coalescing, coalescing) {
             self.wish_coalescing(Some(coalescing.unwrap_or_default()));
+        }
+    }
+
+    /// Has the board send these frames from now on, to a host with these
+    /// addresses, in later sessions too.
+    pub fn set_receive(&mut self, receive: Receive, addresses: &[IpAddr]) {
+        let before = std::mem::replace(&mut self.config.receive, receive);
+        let regroup = self.addresses != addresses;
+        self.addresses = addresses.to_vec();
+        if self.beside.config.is_some() {
+            self.wish_receive(before, regroup);
+        }
+    }
+
+    /// Asks for what is received, of a board that does as `before` says. What it
+    /// cannot do is said once.
+    fn wish_receive(&mut self, before: Receive, regroup: bool) {
+        let Some(config) = &self.beside.config else { return };
+        let receive = self.config.receive;
+        let mac = self.config.mac.unwrap_or(config.mac);
+        let groups = groups(mac, self.addresses.iter().copied());
+        let offloading = receive.offloading(&before, self.beside.features);
+        for request in receive.filter(&before, &groups, regroup) {
+            if !self.wish(request) {
+                break;
+            }
+        }
+        if let Some(request) = offloading {
+            self.wish(request);
         }
     }
 

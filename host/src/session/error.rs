@@ -35,6 +35,13 @@ pub enum SessionError {
     },
     /// The MTU is out of range, or the board takes less.
     Mtu(MtuError),
+    /// It is another board than the one that is wanted.
+    OtherBoard {
+        /// Its MAC address.
+        found: [u8; 6],
+        /// The one that is wanted.
+        wanted: [u8; 6],
+    },
     /// The board offers no memory with the rights that the layout needs.
     NoBoardMemory {
         /// The layout.
@@ -119,6 +126,12 @@ impl fmt::Display for SessionError {
                 "queue {queue} of the board's network device holds {size} entries, too few; check its firmware"
             ),
             Self::Mtu(error) => error.fmt(f),
+            Self::OtherBoard { found, wanted } => write!(
+                f,
+                "the board says that its MAC address is {}, and the configuration wants {}: another board is in the slot; put the right one there, or change board_mac",
+                Mac(*found),
+                Mac(*wanted)
+            ),
             Self::NoBoardMemory { layout } => write!(
                 f,
                 "the board offers no memory with the rights that layout {layout} needs; choose another layout"
@@ -150,6 +163,16 @@ impl fmt::Display for SessionError {
                 f.write_str("the board did not confirm the detach; it was reset instead")
             }
         }
+    }
+}
+
+/// A MAC address as people write it.
+struct Mac([u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 

@@ -10,6 +10,7 @@
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use shared::link::{Backoff, Epoch};
 use shared::wire::net_control::Coalescing;
@@ -20,6 +21,7 @@ use super::error::SessionError;
 use super::lines::Lines;
 use crate::bridge::BridgeError;
 use crate::bus::Bus;
+use crate::net_control::Receive;
 
 /// How long a board may take to boot again that was asked to, in ms.
 const RESET: u64 = 5_000;
@@ -110,6 +112,8 @@ pub struct Supervisor<B: Bus> {
     backoff: Backoff,
     /// What its sessions had said in the log.
     lines: Lines,
+    /// The host's IP addresses.
+    addresses: Vec<IpAddr>,
     random: u32,
     up_since: Option<u64>,
     sessions: u64,
@@ -129,6 +133,7 @@ impl<B: Bus> Supervisor<B> {
             reset_by: None,
             backoff: Backoff::new(),
             lines: Lines::new(),
+            addresses: Vec::new(),
             random: random | 1,
             up_since: None,
             sessions: 0,
@@ -172,6 +177,7 @@ impl<B: Bus> Supervisor<B> {
         self.mode = match Session::begin(bus, self.config, epoch) {
             Ok(mut session) => {
                 session.lines = self.lines;
+                session.addresses.clone_from(&self.addresses);
                 self.session = Some(session);
                 Mode::Session
             }
@@ -354,6 +360,16 @@ impl<B: Bus> Supervisor<B> {
         if let Some(session) = &mut self.session {
             session.set_coalescing(coalescing);
         }
+    }
+
+    /// Has the board send these frames from now on, to a host with these
+    /// addresses.
+    pub fn set_receive(&mut self, receive: Receive, addresses: Vec<IpAddr>) {
+        self.config.receive = receive;
+        if let Some(session) = &mut self.session {
+            session.set_receive(receive, &addresses);
+        }
+        self.addresses = addresses;
     }
 
     /// The session at hand, if there is one.

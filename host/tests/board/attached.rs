@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use virtio_phys_host::bus::ivshmem::{IvshmemBus, IvshmemOptions};
 use virtio_phys_host::daemon::{
-    Board, BoardOptions, BoardStatus, InterfaceOptions, LinkState, WorkerOptions,
+    Board, BoardOptions, BoardStatus, InterfaceOptions, LinkState, Stations, WorkerOptions,
 };
 use virtio_phys_host::namespace::in_namespace;
 use virtio_phys_host::session::{Layout, SessionConfig};
@@ -25,6 +25,7 @@ fn attach(socket: &Path, layout: Layout) -> Board {
         session: SessionConfig { layout, ..SessionConfig::default() },
         worker: WorkerOptions::default(),
         console: None,
+        stations: Stations::default(),
     };
     Board::start(bus, options).unwrap()
 }

@@ -187,9 +187,6 @@ impl DmaEngine<SimWindow> for Engine {
 type Device<B> = NetDevice<'static, SimWindow, B>;
 type Console = ConsoleDevice<'static, SimWindow, Shell<'static>>;
 
-/// The console's device number.
-const CONSOLE: u16 = 1;
-
 /// Bytes of the board's log.
 const LOG_BYTES: usize = 2048;
 
@@ -201,6 +198,9 @@ const CONSOLE_ENTRIES: usize = 8;
 pub struct Board<B: NetBackend> {
     /// The board library.
     pub service: Service<RigSupport, Engine, DeviceKind<Device<B>, Console>, 2>,
+    /// The devices' numbers.
+    net: u16,
+    console: u16,
     asleep_until: Option<u64>,
 }
 
@@ -241,6 +241,15 @@ impl<B: NetBackend> Board<B> {
             forgets: None,
             port,
         };
+        let mut devices = [
+            DeviceKind::Net(device.expect("the device's options do")),
+            DeviceKind::Console(console.expect("the queues have entries")),
+        ];
+        let (mut net, mut console) = (0, 1);
+        if options.board.console_first {
+            devices.reverse();
+            (net, console) = (1, 0);
+        }
         let mut service = Service::new(
             support.port.control().expect("the BAR has control pages"),
             0,
@@ -252,16 +261,14 @@ impl<B: NetBackend> Board<B> {
                 last: None,
                 fails: false,
             },
-            [
-                DeviceKind::Net(device.expect("the device's options do")),
-                DeviceKind::Console(console.expect("the queues have entries")),
-            ],
+            devices,
             ServiceOptions { spin, recheck_ms: 10 },
         )
         .expect("the board describes itself well");
-        service.set_present(CONSOLE, options.board.console);
+        service.set_present(net, options.board.net);
+        service.set_present(console, options.board.console);
         service.boot(Epoch::from_random(epoch), now);
-        Self { service, asleep_until: None }
+        Self { service, net, console, asleep_until: None }
     }
 
     /// The network device.
@@ -269,7 +276,7 @@ impl<B: NetBackend> Board<B> {
     /// # Panics
     /// Never: there is one.
     pub fn device(&mut self) -> &mut Device<B> {
-        self.service.device(0).and_then(DeviceKind::net).expect("device 0")
+        self.service.device(self.net.into()).and_then(DeviceKind::net).expect("the network device")
     }
 
     /// The board's log and shell.
@@ -277,13 +284,28 @@ impl<B: NetBackend> Board<B> {
     /// # Panics
     /// Never: it is there, also if the host is not shown it.
     pub fn shell(&mut self) -> &mut Shell<'static> {
-        let console = self.service.device(CONSOLE.into()).and_then(DeviceKind::console);
-        console.expect("device 1").backend()
+        let console = self.service.device(self.console.into()).and_then(DeviceKind::console);
+        console.expect("the console").backend()
+    }
+
+    /// Bytes that were typed at its console.
+    ///
+    /// # Panics
+    /// Never: there is one.
+    pub fn typed(&mut self) -> u64 {
+        let console = self.service.device(self.console.into()).and_then(DeviceKind::console);
+        console.expect("the console").counters().to_board_bytes
+    }
+
+    /// Lets the network device appear or vanish.
+    pub fn set_net(&mut self, present: bool) {
+        self.service.set_present(self.net, present);
+        self.kick();
     }
 
     /// Lets the console appear or vanish.
     pub fn set_console(&mut self, present: bool) {
-        self.service.set_present(CONSOLE, present);
+        self.service.set_present(self.console, present);
         self.kick();
     }
 

@@ -50,8 +50,12 @@ pub struct BoardOptions {
     pub non_coherent: bool,
     /// How often hearts beat.
     pub heartbeat: Heartbeat,
+    /// It shows its network device from the start.
+    pub net: bool,
     /// It shows its console from the start.
     pub console: bool,
+    /// The console is device 0 and the network device 1, not the other way round.
+    pub console_first: bool,
     /// What becomes of the host's wish that it boot again.
     pub reboots: Reboots,
 }
@@ -112,8 +116,10 @@ impl RigOptions {
                 engine: EngineKind::Dma,
                 non_coherent: false,
                 heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
+                net: true,
                 console: false,
                 reboots: Reboots::Refuses,
+                console_first: false,
             },
         }
     }

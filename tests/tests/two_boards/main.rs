@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use board::device::net::{Echo, Port};
 use host::bus::sim::SimBus;
-use host::daemon::{Board, BoardOptions, InterfaceOptions, LinkState, WorkerOptions};
+use host::daemon::{Board, BoardOptions, InterfaceOptions, LinkState, Stations, WorkerOptions};
 use host::namespace::in_namespace;
 use host::netlink::Netlink;
 use host::tap::{Tap, TapOptions};
@@ -58,6 +58,7 @@ impl Slot {
                 session: options.session,
                 worker: WorkerOptions::default(),
                 console: None,
+                stations: Stations::default(),
             },
         );
         Self { bus, link: link.unwrap(), board }

@@ -13,7 +13,7 @@ use virtio_phys_host::control_socket::message::{
 };
 use virtio_phys_host::daemon::{
     Board, BoardOptions, BoardStatus, DaemonError, InterfaceOptions, LinkState, LiveOptions,
-    WorkerOptions,
+    Stations, WorkerOptions,
 };
 
 use crate::exit::Failure;
@@ -25,6 +25,7 @@ const LONGEST_REASON: usize = 400;
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     boards: Mutex<Vec<Member>>,
+    stations: Stations,
 }
 
 #[derive(Debug)]
@@ -69,11 +70,11 @@ impl Fleet {
             BusSettings::Sim => {
                 let bus = SimBus::new(SimOptions::counted())
                     .map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
-                Board::start(bus.host(), options(settings)).map_err(of_board)?
+                Board::start(bus.host(), self.options(settings)).map_err(of_board)?
             }
             BusSettings::Ivshmem { socket } => {
                 let bus = IvshmemBus::new(IvshmemOptions::new(socket));
-                Board::start(bus, options(settings)).map_err(of_board)?
+                Board::start(bus, self.options(settings)).map_err(of_board)?
             }
         };
         log::info!("{name}: looking for the board of {}", board.status().interface);
@@ -149,6 +150,7 @@ impl Fleet {
                 addresses: settings.addresses.clone(),
                 worker: WorkerOptions { idle_looks: settings.looks },
                 coalescing: settings.session.coalescing,
+                receive: settings.session.receive,
             });
         }
     }
@@ -180,6 +182,25 @@ impl Fleet {
         self.lock().iter().for_each(|member| member.board.acknowledge());
     }
 
+    /// What the daemon's layer is told of a board.
+    fn options(&self, settings: &BoardSettings) -> BoardOptions {
+        BoardOptions {
+            name: settings.name.clone(),
+            interface: InterfaceOptions {
+                mode: settings.mode,
+                persistent: settings.persistent,
+                mac: settings.session.mac,
+                mtu: settings.session.mtu,
+                addresses: settings.addresses.clone(),
+                ..InterfaceOptions::new(&settings.interface)
+            },
+            session: settings.session,
+            worker: WorkerOptions { idle_looks: settings.looks },
+            console: settings.console.clone(),
+            stations: self.stations.clone(),
+        }
+    }
+
     /// How it goes, in a few words.
     pub(crate) fn summary(&self) -> String {
         let boards = self.lock();
@@ -194,24 +215,6 @@ impl Fleet {
             (1, _) => "1 board, not up".to_owned(),
             (all, up) => format!("{all} boards, {up} up"),
         }
-    }
-}
-
-/// What the daemon's layer is told of a board.
-fn options(settings: &BoardSettings) -> BoardOptions {
-    BoardOptions {
-        name: settings.name.clone(),
-        interface: InterfaceOptions {
-            mode: settings.mode,
-            persistent: settings.persistent,
-            mac: settings.session.mac,
-            mtu: settings.session.mtu,
-            addresses: settings.addresses.clone(),
-            ..InterfaceOptions::new(&settings.interface)
-        },
-        session: settings.session,
-        worker: WorkerOptions { idle_looks: settings.looks },
-        console: settings.console.clone(),
     }
 }
 

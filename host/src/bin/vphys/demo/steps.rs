@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
-use virtio_phys_host::daemon::{Board, BoardOptions, DaemonError, InterfaceOptions, WorkerOptions};
+use virtio_phys_host::daemon::{
+    Board, BoardOptions, DaemonError, InterfaceOptions, Stations, WorkerOptions,
+};
 use virtio_phys_host::namespace::enter_namespace;
 use virtio_phys_host::session::{SessionConfig, Terms};
 use virtio_phys_host::signals::EndSignals;
@@ -171,6 +173,7 @@ pub(super) fn board_options(options: &Options, addresses: Vec<(IpAddr, u8)>) -> 
         },
         worker: WorkerOptions::default(),
         console: None,
+        stations: Stations::default(),
         session: SessionConfig {
             layout: options.layout.into(),
             feature_mask: options.features.0,
