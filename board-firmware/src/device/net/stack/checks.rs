@@ -36,6 +36,10 @@ fn transport(frame: &[u8]) -> Result<Option<Transport<'_>>, Refused> {
         EthernetProtocol::Ipv4 => {
             let packet =
                 Ipv4Packet::new_checked(ethernet.payload()).map_err(|_| Refused::Malformed)?;
+            // Nothing here puts fragments together, and none is a packet.
+            if packet.more_frags() || packet.frag_offset() != 0 {
+                return Err(Refused::NotForUs);
+            }
             // No DHCP here: nobody without an address has business with us.
             if packet.src_addr().is_unspecified() {
                 return Err(Refused::NotForUs);

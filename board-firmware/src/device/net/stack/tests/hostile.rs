@@ -202,6 +202,25 @@ fn senders_without_an_address_are_ignored() {
     peer.exchange(&NetHeader::default(), &frame);
 }
 
+/// smoltcp without reassembly takes a fragment for a packet, and its first
+/// bytes for ports.
+#[test]
+fn fragments_are_no_packets() {
+    // More fragments; the last of 1488 bytes; both; the longest offset.
+    for (number, fragment) in (1..).zip([0x2000_u16, 186, 0x20BA, 0x1FFF]) {
+        for mut frame in [udp(false, b"0123456789"), ping4(&[7; 40])] {
+            let mut peer = known(ALL);
+            assert_eq!(peer.exchange(&NetHeader::default(), &frame).len(), 1, "whole");
+            frame[20..22].copy_from_slice(&fragment.to_be_bytes());
+            frame[24..26].fill(0);
+            let sum = crate::device::net::checksum::sum(0, &frame[14..34]);
+            frame[24..26].copy_from_slice(&(!sum).to_be_bytes());
+            assert!(peer.exchange(&NetHeader::default(), &frame).is_empty(), "fragment {number}");
+            assert_eq!(peer.rig.device.counters().ignored, 1);
+        }
+    }
+}
+
 #[test]
 fn large_frames_of_every_kind_are_survived() {
     let mut peer = known(ALL);
