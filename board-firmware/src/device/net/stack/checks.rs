@@ -2,8 +2,8 @@
 
 use shared::wire::net::{FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_TCPV6, NetHeader, feature};
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket,
-    UdpPacket,
+    EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpPacket, UdpPacket,
 };
 
 use crate::device::net::backend::Negotiated;
@@ -74,11 +74,19 @@ fn transport(frame: &[u8]) -> Result<Option<Transport<'_>>, Refused> {
 }
 
 /// Checks a frame from the host before smoltcp, which was told not to look at
-/// TCP and UDP checksums, gets it.
-pub(super) fn check(header: &NetHeader, frame: &[u8]) -> Result<(), Refused> {
+/// TCP and UDP checksums, gets it. `own`: the board's addresses.
+pub(super) fn check(
+    header: &NetHeader,
+    frame: &[u8],
+    own: &[Option<IpCidr>],
+) -> Result<(), Refused> {
     let Some(transport) = transport(frame)? else {
         return Ok(());
     };
+    // To everybody: smoltcp would answer from everybody's address (RFC 1122 §3.2.1.3).
+    if !own.iter().flatten().any(|cidr| cidr.address() == transport.target) {
+        return Err(Refused::NotForUs);
+    }
     if header.flags & FLAG_NEEDS_CSUM != 0 {
         // Partial: it must be this packet's checksum that is left to us, or
         // the mark would let any other one through unchecked.

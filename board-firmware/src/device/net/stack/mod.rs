@@ -268,7 +268,7 @@ impl NetBackend for Stack<'_> {
     ) {
         let Some(interface) = &mut self.interface else { return };
         let frame = packet.frame();
-        if let Err(refused) = checks::check(header, frame) {
+        if let Err(refused) = checks::check(header, frame, &self.addresses) {
             let counters = sink.counters();
             match refused {
                 checks::Refused::Checksum => counters.dropped_checksum += 1,

@@ -59,6 +59,10 @@ impl Service {
 
 const ECHO_PORT: u16 = 7;
 
+/// Ports whose services answer whatever comes (echo, daytime, quote, chargen,
+/// time): a forged packet between two of these would go back and forth for ever.
+const ANSWERING_PORTS: [u16; 5] = [ECHO_PORT, 13, 17, 19, 37];
+
 /// UDP packets that wait in each direction.
 pub const UDP_PACKETS: usize = 32;
 
@@ -391,6 +395,9 @@ fn echo_packets(socket: &mut udp::Socket<'_>) -> bool {
             Err(udp::RecvError::Exhausted) => break,
         };
         moved = true;
+        if ANSWERING_PORTS.contains(&from.endpoint.port) {
+            continue;
+        }
         // Full: the packet is lost, as UDP packets are.
         let _ = socket.send_slice(packet.get(..len).unwrap_or(&[]), from);
     }

@@ -221,6 +221,52 @@ fn fragments_are_no_packets() {
     }
 }
 
+/// A datagram for everybody would be answered from everybody's address, one
+/// from a service of its kind for ever.
+#[test]
+fn echo_answers_one_asker_for_itself() {
+    let answers = |frame: &[u8]| known(ALL).exchange(&NetHeader::default(), frame).len();
+    let set_sum = |frame: &mut [u8]| {
+        frame[24..26].fill(0);
+        let sum = crate::device::net::checksum::sum(0, &frame[14..34]);
+        frame[24..26].copy_from_slice(&(!sum).to_be_bytes());
+        // No checksum of UDP.
+        frame[40..42].fill(0);
+    };
+    let plain = udp(false, b"0123456789");
+    for (to, expected) in [
+        (BOARD_IPV4, 1),
+        ([10, 0, 0, 255], 0),
+        ([255; 4], 0),
+        ([224, 0, 0, 1], 0),
+        ([10, 0, 0, 3], 0),
+    ] {
+        let mut frame = plain.clone();
+        frame[30..34].copy_from_slice(&to);
+        set_sum(&mut frame);
+        assert_eq!(answers(&frame), expected, "to {to:?}");
+    }
+    for (port, expected) in [(1000_u16, 1), (7, 0), (13, 0), (17, 0), (19, 0), (37, 0), (38, 1)] {
+        let mut frame = plain.clone();
+        frame[34..36].copy_from_slice(&port.to_be_bytes());
+        set_sum(&mut frame);
+        assert_eq!(answers(&frame), expected, "from port {port}");
+    }
+    // All nodes of the link.
+    let (mut frame, from, _) = ipv6(IpProtocol::Udp, 18);
+    let all = Ipv6Address::new(0xFF02, 0, 0, 0, 0, 0, 0, 1);
+    frame[38..54].copy_from_slice(&all.octets());
+    UdpRepr { src_port: 1000, dst_port: 7 }.emit(
+        &mut UdpPacket::new_unchecked(&mut frame[54..]),
+        &from,
+        &all.into(),
+        10,
+        |place| place.fill(1),
+        &ChecksumCapabilities::default(),
+    );
+    assert_eq!(answers(&frame), 0);
+}
+
 #[test]
 fn large_frames_of_every_kind_are_survived() {
     let mut peer = known(ALL);
