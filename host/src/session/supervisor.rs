@@ -301,6 +301,7 @@ impl<B: Bus> Supervisor<B> {
             // Asking again puts the end of its time off no further.
             Mode::Session if self.reset_by.is_some() => {}
             Mode::Session => {
+                self.backoff = Backoff::new();
                 if self.session.as_mut().is_some_and(Session::ask_for_reboot) {
                     self.reset_by = Some(now.saturating_add(RESET));
                 } else {

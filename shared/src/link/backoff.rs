@@ -5,7 +5,7 @@ pub const FIRST_MS: u64 = 100;
 /// The longest wait without its jitter, in milliseconds.
 pub const LONGEST_MS: u64 = 30_000;
 /// A session of this length makes the next wait the first again, in milliseconds.
-pub const GOOD_SESSION_MS: u64 = 60_000;
+pub const GOOD_SESSION_MS: u64 = 10_000;
 
 /// Waits that double up to [`LONGEST_MS`] and never end: a board that comes
 /// back after hours is attached to again (docs/protocol.md, "Timers").
