@@ -9,6 +9,8 @@ mod boards;
 mod configuration;
 #[cfg(feature = "emulated-board")]
 mod console;
+#[cfg(feature = "emulated-board")]
+mod ends;
 mod live;
 #[path = "../demo/run.rs"]
 #[allow(dead_code, reason = "the demo's tests use the rest")]
