@@ -261,7 +261,7 @@ impl Going {
         }
         let code = self.child.wait().unwrap().code();
         let out = self.out.take().map_or_else(String::new, |out| out.join().unwrap());
-        let ran = Ran { code, out, err: self.err };
+        let ran = Ran { code, out, err: std::mem::take(&mut self.err) };
         assert!(!ran.err.contains("panicked"), "{ran:#?}");
         assert!(!ran.err.contains('\x1b') && !ran.out.contains('\x1b'), "no terminal: {ran:#?}");
         nothing_is_left();
@@ -272,6 +272,14 @@ impl Going {
     fn hangs(&mut self, awaited: &str) -> ! {
         let _ = self.child.kill();
         panic!("no {awaited:?} came. Until then: {}", self.err);
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // A test that fails leaves nothing behind for the next.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
