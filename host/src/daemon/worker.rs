@@ -194,12 +194,15 @@ where
 {
     let start = Instant::now();
     let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut published_at = 0;
+    let (mut published_at, mut woken) = (0, Woken::Work);
     loop {
-        let (mut idle, looks) = (0, idle_looks.load(Ordering::Relaxed).max(1));
+        let most = idle_looks.load(Ordering::Relaxed).max(1);
+        // The timer announces nothing: one look tells whether it is worth more.
+        let (mut idle, mut looks) = (0, if matches!(woken, Woken::Timer) { 1 } else { most });
         while idle < looks {
             let moved = pair.step(now(), port)?;
-            idle = if moved.frames > 0 || moved.more { 0 } else { idle + 1 };
+            (idle, looks) =
+                if moved.frames > 0 || moved.more { (0, most) } else { (idle + 1, looks) };
             if now() - published_at > 100 {
                 published_at = now();
                 published.set(pair.counters());
@@ -213,7 +216,8 @@ where
             continue;
         }
         published.set(pair.counters());
-        match sleep(pair, port, stop, now()) {
+        woken = sleep(pair, port, stop, now());
+        match woken {
             Woken::Stop => return Ok(()),
             Woken::Work => pair.woke(now(), false)?,
             Woken::Timer => pair.woke(now(), true)?,
