@@ -71,7 +71,7 @@ impl fmt::Display for BridgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer(PeerFault::LinkLost) => Reason::Lost(LinkLoss::AllOnes).fmt(f),
-            Self::Peer(fault) => write!(f, "the board broke the protocol: {fault}"),
+            Self::Peer(fault) => Reason::Fault(*fault).fmt(f),
             Self::SessionOver(loss) => write!(f, "the session is over: {}", Reason::Lost(*loss)),
             Self::Stalled { for_ms } => write!(
                 f,

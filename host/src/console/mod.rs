@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 
 use shared::fault::PeerFault;
+use shared::link::Reason;
 use shared::virtq::{AddError, Segment};
 use shared::window::Window;
 
@@ -75,8 +76,10 @@ impl From<io::Error> for ConsoleError {
 impl fmt::Display for ConsoleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Peer(fault) => write!(f, "the board broke the protocol: {fault}"),
-            Self::Terminal(error) => write!(f, "the console's terminal failed: {error}"),
+            Self::Peer(fault) => Reason::Fault(*fault).fmt(f),
+            Self::Terminal(error) => {
+                write!(f, "the console's terminal failed: {error}; the next session tries it again")
+            }
         }
     }
 }

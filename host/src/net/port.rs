@@ -75,7 +75,9 @@ pub enum PortError {
 impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gone => f.write_str("the network interface has been deleted"),
+            Self::Gone => f.write_str(
+                "the network interface has been deleted; start the daemon again to have it back",
+            ),
             Self::System { what, error } => write!(f, "{what} the network interface: {error}"),
         }
     }

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use shared::fault::PeerFault;
+use shared::link::Reason;
 use shared::virtq::Segment;
 use shared::window::Window;
 use shared::wire::features::Features;
@@ -67,7 +68,7 @@ impl From<PeerFault> for ControlError {
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Peer(fault) => write!(f, "the board broke the protocol: {fault}"),
+            Self::Peer(fault) => Reason::Fault(*fault).fmt(f),
             Self::Late => write!(
                 f,
                 "the board has not answered a control command for {DEADLINE} ms; it hangs, reset it"

@@ -105,7 +105,10 @@ impl fmt::Display for Unable {
             ),
             Self::Vlan { id } => write!(f, "{id} is no VLAN; they go from 0 to {}", VLANS - 1),
             Self::Offloads { bits } => {
-                write!(f, "{bits} cannot be set together as offloads towards the host")
+                write!(
+                    f,
+                    "{bits} cannot be set together as offloads towards the host: leave out what is none, and what needs another that is not there"
+                )
             }
         }
     }

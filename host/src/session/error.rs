@@ -1,5 +1,8 @@
 //! Why a session could not be set up, or ended.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use shared::link::Refusal;
@@ -146,7 +149,10 @@ impl fmt::Display for SessionError {
             ),
             Self::Lock(error) => error.fmt(f),
             Self::LockUnknown(error) => {
-                write!(f, "cannot read how much memory may be locked: {error}")
+                write!(
+                    f,
+                    "cannot read how much memory may be locked: {error}; check that /proc is there"
+                )
             }
             Self::NoReach { layout } => write!(
                 f,
@@ -154,11 +160,17 @@ impl fmt::Display for SessionError {
             ),
             Self::Control(error) => error.fmt(f),
             Self::NeedsReset => f.write_str(
-                "the board's network device met a fault and asks for a reset; attach again",
+                "the board's network device met a fault and asks for a reset; if that goes on, look at its log",
             ),
-            Self::ResetRefused => f.write_str("the board will not boot again by itself"),
-            Self::Placement(spot) => write!(f, "a part does not fit its place: {spot:?} (a bug)"),
-            Self::Setup(error) => write!(f, "cannot set a queue up: {error} (a bug)"),
+            Self::ResetRefused => f.write_str(
+                "the board will not boot again by itself; the bus resets it instead",
+            ),
+            Self::Placement(spot) => {
+                write!(f, "a part does not fit its place: {spot:?} (a bug of this program)")
+            }
+            Self::Setup(error) => {
+                write!(f, "cannot set a queue up: {error} (a bug of this program)")
+            }
             Self::NotDetached => {
                 f.write_str("the board did not confirm the detach; it was reset instead")
             }

@@ -248,7 +248,7 @@ impl fmt::Display for RegionFault {
             Self::TooMany => f.write_str("more than 64 regions; use fewer, larger ones"),
             Self::Unaligned => f.write_str("base and length must be multiples of 4096, not zero"),
             Self::Wraps => f.write_str("it wraps or has bit 63 set; choose another IOVA"),
-            Self::Overlaps => f.write_str("it overlaps another region"),
+            Self::Overlaps => f.write_str("it overlaps another region; choose another IOVA"),
             Self::BarOnly => f.write_str(
                 "the board has no window into host memory; use the layout in which everything lies in the BAR",
             ),
@@ -292,20 +292,22 @@ impl fmt::Display for Reason {
         match *self {
             Self::BarTooShort { len } => write!(
                 f,
-                "the BAR has {len} bytes and a control block needs 16384; this is not the control BAR, or not a virtio-phys board"
+                "the BAR has {len} bytes and a control block needs 16384; this is not the control BAR, or not a virtio-phys board: name another"
             ),
             Self::NoBlock { found } => write!(
                 f,
                 "no control block (found {found:#010x}); check that the firmware runs and that this is its control BAR"
             ),
-            Self::Block(error) => write!(f, "{error}; the firmware is broken or of another make"),
+            Self::Block(error) => {
+                write!(f, "{error}; the firmware is broken or of another make, update it")
+            }
             Self::Versions { board, host } => write!(
                 f,
                 "the board speaks protocol versions {} to {}, this host {} to {}; update the older side",
                 board.min, board.max, host.min, host.max
             ),
             Self::SessionRefused(code) => {
-                write!(f, "the board refused the session: {code}; attach again")
+                write!(f, "the board refused the session: {code}; if that stays so, reset it")
             }
             Self::Timeout { after_ms } => {
                 write!(
@@ -316,18 +318,21 @@ impl fmt::Display for Reason {
             Self::NoAnswer(kind) => {
                 write!(f, "no answer to {kind:?}; the board hangs or does not know it, reset it")
             }
-            Self::Result(kind, code) => write!(f, "the board answered {kind:?} with: {code}"),
+            Self::Result(kind, code) => write!(
+                f,
+                "the board answered {kind:?} with: {code}; reset it, or update its firmware"
+            ),
             Self::BadAnswer(kind) => {
                 write!(
                     f,
-                    "the answer to {kind:?} does not fit the question; the firmware is broken"
+                    "the answer to {kind:?} does not fit the question; the firmware is broken, update it"
                 )
             }
             Self::Region { index, why } => write!(f, "host region {index}: {why}"),
             Self::NoDevice => f.write_str("the board has no virtio device; check its firmware"),
             Self::DeviceLimits { device } => write!(
                 f,
-                "device {device} states more features, config space or queues than the protocol allows"
+                "device {device} states more features, config space or queues than the protocol allows; update its firmware"
             ),
             Self::FeaturesMissing { device, missing } => write!(
                 f,
@@ -348,28 +353,45 @@ impl fmt::Display for Reason {
                 "device {device} has status \"{found}\" where \"{wanted}\" was written; reset the board"
             ),
             Self::ConfigUnstable { device } => {
-                write!(f, "the config space of device {device} kept changing while it was read")
+                write!(
+                    f,
+                    "the config space of device {device} kept changing while it was read; reset the board"
+                )
             }
             Self::Placement { queue } => write!(
                 f,
-                "queue {queue} cannot be set up as planned: size, number, doorbell or vector out of range"
+                "queue {queue} cannot be set up as planned: size, number, doorbell or vector out of range; choose other queue sizes"
             ),
             Self::QueueDiffers { queue } => {
-                write!(f, "the board keeps other values for queue {queue} than those set")
+                write!(
+                    f,
+                    "the board keeps other values for queue {queue} than those set; update its firmware"
+                )
             }
-            Self::Lost(LinkLoss::AllOnes) => {
-                f.write_str("the bus answers all ones; the card is gone or switched off")
-            }
-            Self::Lost(LinkLoss::Rebooted) => f.write_str("the board booted again; attach again"),
+            Self::Lost(LinkLoss::AllOnes) => f.write_str(
+                "the bus answers all ones; the card is gone or switched off, put it back",
+            ),
+            Self::Lost(LinkLoss::Rebooted) => f.write_str(
+                "the board booted again; if that goes on, look at its log and its power",
+            ),
             Self::Lost(LinkLoss::SessionDropped) => {
-                f.write_str("the board dropped the session; attach again")
+                f.write_str("the board dropped the session; if that goes on, look at its log")
             }
             Self::Lost(LinkLoss::HeartbeatLost) => {
                 f.write_str("the board's heartbeat stands still; reset it")
             }
-            Self::Fault(fault) => write!(f, "{fault}"),
+            Self::Fault(PeerFault::ChannelClosed { status }) => write!(
+                f,
+                "the board closed its message channel (status {status:#06x}): it was switched off or boots again; if that goes on, look at its log"
+            ),
+            Self::Fault(fault) => write!(
+                f,
+                "the board broke the protocol: {fault}; if that goes on, update its firmware"
+            ),
             Self::TooManyLate => f.write_str("too many requests went unanswered; reset the board"),
-            Self::OutOfTurn => f.write_str("the caller supplied something that was not asked for"),
+            Self::OutOfTurn => f.write_str(
+                "something was supplied that the link had not asked for (a bug of this program)",
+            ),
             Self::DeviceNotUp { device } => {
                 write!(f, "device {device} is not up; wait until the board says that it is ready")
             }
@@ -379,7 +401,7 @@ impl fmt::Display for Reason {
             ),
             Self::ConfigWrite { device } => write!(
                 f,
-                "a write to the config space of device {device} takes 1 to 44 bytes below offset 4096"
+                "a write to the config space of device {device} takes 1 to 44 bytes below offset 4096; split it"
             ),
             Self::Busy => {
                 f.write_str("too many requests to the board wait; ask again when one is done")

@@ -96,7 +96,10 @@ fn a_board_that_lies_in_its_rings() {
         assert!((lie.fault)(&fault), "{what}: {fault:?}");
         assert_eq!(fault.policy(), FaultPolicy::StopQueue);
         let text = RigError::Bridge(BridgeError::Peer(fault)).to_string();
-        assert_eq!(text, format!("the board broke the protocol: {fault}"));
+        assert_eq!(
+            text,
+            format!("the board broke the protocol: {fault}; if that goes on, update its firmware")
+        );
     });
 }
 
@@ -109,7 +112,7 @@ fn a_host_that_lies_in_its_rings() {
         let Err(RigError::Session(error @ SessionError::NeedsReset)) = outcome else {
             panic!("{what}: {outcome:?}, {:?}", rig.board.counters())
         };
-        let text = "the board's network device met a fault and asks for a reset; attach again";
+        let text = "the board's network device met a fault and asks for a reset; if that goes on, look at its log";
         assert_eq!(error.to_string(), text);
         let number = if lie.queue == Queue::ToHost { 0 } else { 1 };
         let seen = rig.board.service.trace().iter().find_map(|entry| match entry.event {

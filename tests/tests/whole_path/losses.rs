@@ -43,11 +43,11 @@ fn a_board_that_goes_away() {
                 let (expected, text) = match layout {
                     Layout::BarOnly => (
                         matches!(ended, RigError::Bridge(BridgeError::Peer(PeerFault::LinkLost))),
-                        "the bus answers all ones; the card is gone or switched off",
+                        "the bus answers all ones; the card is gone or switched off, put it back",
                     ),
                     Layout::Split | Layout::AllHost => (
                         ended_with(&ended, AttachStep::Running, Reason::Lost(LinkLoss::AllOnes)),
-                        "step 20 (run): the bus answers all ones; the card is gone or switched off",
+                        "step 20 (run): the bus answers all ones; the card is gone or switched off, put it back",
                     ),
                 };
                 assert!(expected, "{layout}: {ended:?}");

@@ -124,7 +124,10 @@ fn a_deleted_interface_is_gone() {
         assert!(matches!(received, Err(PortError::Gone)), "{received:?}");
         let sent = peer.tap.send(&[0; 100], &[Located { window, offset: 0, len: 0 }]);
         assert!(matches!(sent, Err(PortError::Gone)), "{sent:?}");
-        assert_eq!(PortError::Gone.to_string(), "the network interface has been deleted");
+        assert_eq!(
+            PortError::Gone.to_string(),
+            "the network interface has been deleted; start the daemon again to have it back"
+        );
     });
 }
 

@@ -5,5 +5,6 @@ mod plug;
 mod presence;
 mod refused;
 mod rig;
+mod texts;
 mod versions;
 mod wishes;
