@@ -6,15 +6,16 @@ use nix::unistd::Pid;
 
 use crate::process::{Program, until};
 
-/// How much more private memory a process may have than at first, in KiB:
-/// less than one session's rings and slots, ten times over.
-const PRIVATE: u64 = 1 << 10;
+/// How much more private memory a process may have than when it was grown up,
+/// in KiB: 13 a round.
+const PRIVATE: u64 = 256;
 
 /// How much more shared memory it may have touched, in KiB: two sessions take
 /// turns between two areas, so the second one may add its own.
 const SHARED: u64 = 12 << 10;
 
-/// A process and what it had at first.
+/// A process that lives on, what it had at first, and its memory when it was
+/// grown up.
 pub(crate) struct Survivor {
     pid: Pid,
     first: Belongings,
@@ -23,7 +24,7 @@ pub(crate) struct Survivor {
 
 /// What is counted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Belongings {
+pub(crate) struct Belongings {
     descriptors: usize,
     threads: usize,
     /// Mappings of shared memory files.
@@ -40,27 +41,52 @@ struct Memory {
 impl Survivor {
     pub(crate) fn new(program: &Program) -> Self {
         let pid = program.pid();
-        Self { pid, first: Belongings::of(pid), memory: Memory::of(pid) }
+        Self { pid, first: Belongings::of(program), memory: Memory::of(pid) }
     }
 
-    pub(crate) fn is(&self, program: &Program) -> bool {
-        self.pid == program.pid()
-    }
-
-    /// It has what it had, at once or when it has dealt with what was last.
-    pub(crate) fn has_not_grown(&self, when: &str) {
-        let now = Belongings::of(self.pid);
-        until(&format!("{when}: {:?} as at first, not {now:?}", self.first), || {
-            Belongings::of(self.pid) == self.first
-        });
+    /// It has what it had, at once or when it has dealt with what was last;
+    /// memory too, unless it is still `growing`.
+    pub(crate) fn has_not_grown(&mut self, when: &str, growing: bool) {
+        self.first.come_again_in(when, self.pid);
         let (first, now) = (self.memory, Memory::of(self.pid));
+        if growing {
+            self.memory = now;
+            return;
+        }
         let fits = now.private <= first.private + PRIVATE && now.shared <= first.shared + SHARED;
         assert!(fits, "{when}: {first:?} has become {now:?}");
     }
 }
 
 impl Belongings {
-    fn of(pid: Pid) -> Self {
+    pub(crate) fn of(program: &Program) -> Self {
+        Self::of_process(program.pid())
+    }
+
+    /// What a program has that has just started, once that is all.
+    pub(crate) fn settled(program: &Program) -> Self {
+        let mut all = Self::of(program);
+        until("a program with all that it needs", || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let before = std::mem::replace(&mut all, Self::of(program));
+            all.mappings > 0 && all == before
+        });
+        all
+    }
+
+    /// This program has the same, at once or soon.
+    pub(crate) fn come_again(&self, whose: &str, program: &Program) {
+        self.come_again_in(whose, program.pid());
+    }
+
+    fn come_again_in(&self, when: &str, pid: Pid) {
+        let now = Self::of_process(pid);
+        until(&format!("{when}: {self:?} as at first, not {now:?}"), || {
+            Self::of_process(pid) == *self
+        });
+    }
+
+    fn of_process(pid: Pid) -> Self {
         let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         Self {

@@ -1,0 +1,151 @@
+//! What a link costs that has nothing to carry.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use virtio_phys_host::namespace::in_namespace;
+
+use crate::has_tun;
+use crate::process::{Program, until};
+use crate::stage::Stage;
+use crate::stream::Stream;
+
+/// What is measured, and the part of it that is 0.0 % when it is rounded.
+const WINDOW: Duration = Duration::from_secs(10);
+const NOTHING: Duration = Duration::from_millis(5);
+
+/// A board that is dead is measured between two attempts, which come every 30 s
+/// in the end. That takes its time: a shorter window, and its part.
+const PAUSE: Duration = Duration::from_secs(2);
+const NOTHING_IN_A_PAUSE: Duration = Duration::from_millis(1);
+
+/// What a process has taken so far, all threads together.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Taken {
+    /// Processor time, to the nanosecond.
+    time: Duration,
+    /// How often a thread went to sleep, for which it has to have been awake.
+    sleeps: u64,
+}
+
+impl Taken {
+    fn by(program: &Program) -> Self {
+        let mut all = Self::default();
+        for task in fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap() {
+            let task = task.unwrap().path();
+            let schedstat = fs::read_to_string(task.join("schedstat")).unwrap();
+            let nanos = schedstat.split(' ').next().unwrap().parse().unwrap();
+            let status = fs::read_to_string(task.join("status")).unwrap();
+            let sleeps =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            all.time += Duration::from_nanos(nanos);
+            all.sleeps += sleeps.unwrap().trim().parse::<u64>().unwrap();
+        }
+        all
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { time: self.time - before.time, sleeps: self.sleeps - before.sleeps }
+    }
+}
+
+/// What daemon and board take in `window`.
+fn taken(stages: &[Stage], window: Duration) -> Vec<[Taken; 2]> {
+    let now = || -> Vec<[Taken; 2]> {
+        let by = |program: &Option<Program>| program.as_ref().map(Taken::by).unwrap_or_default();
+        stages.iter().map(|stage| [by(&stage.daemon), by(&stage.board)]).collect()
+    };
+    let before = now();
+    sleep(window);
+    let both = now().into_iter().zip(before);
+    both.map(|(now, before)| [now[0].since(before[0]), now[1].since(before[1])]).collect()
+}
+
+/// With links that are up and nothing to carry, neither daemon nor board does
+/// anything: a tap, a tun, and a console at a terminal.
+#[test]
+fn an_idle_link_takes_no_processor_time() {
+    in_namespace("idle::an_idle_link_takes_no_processor_time", || {
+        if !has_tun() {
+            return;
+        }
+        let stages: Vec<_> = (0..)
+            .zip(["", "mode = \"tun\"", "console = \"FOLDER/console\""])
+            .map(|(number, keys)| up(number, keys))
+            .collect();
+        // The kernel's own questions for neighbours and routers are over after
+        // some seconds: what counts is a window in which no frame moved, nor
+        // shortly before. What a wake-up costs depends on who else uses the
+        // machine. So each process gets several windows, and one has to do.
+        let mut idle = [[false; 2]; 3];
+        for _ in 0..12 {
+            let moved: Vec<_> = stages.iter().map(frames).collect();
+            let taken = taken(&stages, WINDOW);
+            println!("{taken:?}");
+            for (((stage, moved), [daemon, board]), idle) in
+                stages.iter().zip(moved).zip(taken).zip(&mut idle)
+            {
+                if frames(stage) == moved {
+                    // Two threads of a daemon and one of a board look four times a second.
+                    idle[0] |= daemon.time <= NOTHING && daemon.sleeps <= 2 * 40 + 4;
+                    idle[1] |= board.time <= NOTHING && board.sleeps <= 40 + 2;
+                }
+            }
+            if idle == [[true; 2]; 3] {
+                return;
+            }
+        }
+        panic!("of each stage, whether daemon and board are idle: {idle:?}");
+    });
+}
+
+/// The frames that the daemon has moved.
+fn frames(stage: &Stage) -> String {
+    let stats = stage.ask(&["stats"]);
+    stats.lines().find(|line| line.trim_start().starts_with("frames")).unwrap().to_owned()
+}
+
+/// A daemon whose board is dead takes nothing between two attempts: one board
+/// stands still, one is gone.
+#[test]
+fn a_dead_board_takes_no_processor_time() {
+    in_namespace("idle::a_dead_board_takes_no_processor_time", || {
+        if !has_tun() {
+            return;
+        }
+        let mut stages = [up(0, ""), up(1, "")];
+        stages[0].signal_board(Signal::SIGSTOP);
+        stages[1].kill_board();
+        let pauses = || {
+            let longer = |stage: &Stage| {
+                let status = stage.status();
+                let long = 2 * PAUSE.as_millis();
+                let pause = status["retry_in_ms"].as_u64().map(u128::from);
+                status["state"] == "waiting" && pause > Some(long)
+            };
+            stages.iter().all(longer)
+        };
+        until("a long pause of both", pauses);
+        let taken = taken(&stages, PAUSE);
+        println!("{taken:?}");
+        for [daemon, board] in &taken {
+            assert!(daemon.time <= NOTHING_IN_A_PAUSE && daemon.sleeps <= 4, "{taken:?}");
+            assert_eq!(*board, Taken::default());
+        }
+        for stage in &stages {
+            assert_eq!(stage.status()["state"], "waiting");
+        }
+    });
+}
+
+/// A stage with a link that carries frames.
+fn up(number: u8, keys: &str) -> Stage {
+    let mut stage = Stage::new(number, keys);
+    stage.start_board();
+    stage.start_daemon();
+    stage.up(1);
+    Stream::new(number).flows(10);
+    stage
+}
