@@ -10,10 +10,13 @@ use shared::wire::net_control::Coalescing;
 use super::reader::{Field, Section};
 use super::similar::most_similar;
 use super::{BoardSettings, BusSettings, values};
-use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError};
+use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError, VLAN_IDS, Vlans};
 use crate::net_control::{LONGEST_DELAY_US, Receive};
 use crate::session::{LARGE_BUFFER, Layout, SessionConfig};
 use crate::tap::{InterfaceMode, InterfaceName, TapError};
+
+/// Most VLANs of one interface.
+const MAX_VLANS: usize = 64;
 
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
@@ -103,6 +106,9 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
         }),
         None => Some(None),
     };
+    let vlans = section
+        .get("vlans")
+        .map_or(Some(Vlans::NONE), |field| vlans(&field, mode.unwrap_or(InterfaceMode::Tap)));
     let console = match section.get("console") {
         Some(field) => console(&field, seen).map(Some),
         None => Some(None),
@@ -119,6 +125,7 @@ fn board(mut section: Section<'_, '_>, seen: &mut Seen) -> Option<BoardSettings>
             mac: mac?,
             coalescing: coalescing?,
             receive: receive?,
+            vlans: vlans?,
             board_mac: board_mac?,
             console: console.as_ref()?.is_some(),
             ..session?
@@ -240,6 +247,7 @@ fn session(section: &mut Section<'_, '_>, mtu: Option<u32>) -> Option<SessionCon
         mac: None,
         coalescing: None,
         receive: default.receive,
+        vlans: Vlans::NONE,
         board_mac: None,
         console: false,
     })
@@ -334,6 +342,28 @@ fn receive(field: &Field<'_, '_>) -> Option<Receive> {
     let offloads = flag("offloads", default.offloads);
     section.finish();
     Some(Receive { promiscuous: promiscuous?, all_multicast: all_multicast?, offloads: offloads? })
+}
+
+fn vlans(field: &Field<'_, '_>, mode: InterfaceMode) -> Option<Vlans> {
+    if mode == InterfaceMode::Tun {
+        field.wrong(
+            "packets of a tun interface have no VLAN: leave it out, or write mode = \"tap\"",
+        );
+        return None;
+    }
+    let mut vlans = Vlans::NONE;
+    let (least, most) = (u32::from(*VLAN_IDS.start()), u32::from(*VLAN_IDS.end()));
+    let each = field.list(MAX_VLANS)?.into_iter().map(|field| {
+        let id = u16::try_from(field.number(least..=most)?).ok()?;
+        let fresh = vlans.insert(id);
+        if !fresh {
+            field.wrong(format_args!("{id} is there already"));
+        }
+        fresh.then_some(())
+    });
+    // All of them: each may be wrong.
+    let good = each.collect::<Vec<_>>().into_iter().all(|id| id.is_some());
+    good.then_some(vlans)
 }
 
 fn console(field: &Field<'_, '_>, seen: &mut Seen) -> Option<PathBuf> {

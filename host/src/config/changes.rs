@@ -122,12 +122,14 @@ fn settle(old: &BoardSettings, new: &mut BoardSettings, mut keep: impl FnMut(&'s
         mac,
         coalescing: _,
         receive: _,
+        vlans,
         board_mac,
         console,
     } = session;
     let old = &old.session;
     stay(&old.mac, mac, || keep("mac"));
     stay(&old.board_mac, board_mac, || keep("board_mac"));
+    stay(&old.vlans, vlans, || keep("vlans"));
     stay(&old.mtu, mtu, || keep("mtu"));
     stay(&old.feature_mask, feature_mask, || keep("features"));
     let mut sizes = (*to_host_size, *to_board_size);

@@ -72,6 +72,7 @@ fn every_key() {
         polling = { looks = 0 }
         coalescing = { packets = 8, microseconds = 50 }
         receive = { promiscuous = false, all_multicast = false, offloads = false }
+        vlans = [10, 4094]
         board_mac = "02:76:70:68:79:02"
         console = "/run/x/b0.console"
 
@@ -99,6 +100,7 @@ fn every_key() {
     assert_eq!(b0.session.coalescing, Some(coalescing));
     let receive = Receive { promiscuous: false, all_multicast: false, offloads: false };
     assert_eq!((b0.session.receive, b1.session.receive), (receive, Receive::default()));
+    assert!(b0.session.vlans.iter().eq([10, 4094]) && b1.session.vlans.iter().next().is_none());
     assert_eq!(b0.session.board_mac, Some([2, 0x76, 0x70, 0x68, 0x79, 2]));
     assert_eq!(b0.console.as_deref(), Some(Path::new("/run/x/b0.console")));
     assert_eq!((b1.mode, b1.persistent), (InterfaceMode::Tun, true));
@@ -179,6 +181,15 @@ fn every_complaint_has_its_place_and_a_fix() {
             "unknown key: choose one of promiscuous, all_multicast, offloads",
         ),
         ("receive = { offloads = 1 }", "offloads: true or false is needed, this is a whole number"),
+        ("vlans = 10", "board.vlans: a list in brackets is needed, this is a whole number"),
+        ("vlans = [10, 4095]", "b.toml:5:14: board.vlans: 4095 is out of range: choose 1 to 4094"),
+        ("vlans = [0]", "board.vlans: 0 is out of range: choose 1 to 4094"),
+        ("vlans = [10, 20, 10]", "b.toml:5:18: board.vlans: 10 is there already"),
+        (
+            "mode = \"tun\"\nvlans = [10]",
+            "b.toml:6:9: board.vlans: packets of a tun interface have no VLAN: leave it out, or write \
+             mode = \"tap\"",
+        ),
         ("board_mac = \"01:00:00:00:00:00\"", "board.board_mac: this is a group address"),
         ("console = \"b0\"", "b.toml:5:11: board.console: write the whole path, from / on"),
         ("name = \"b1\"", "b.toml:5:1: not TOML: duplicate key"),

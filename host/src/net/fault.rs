@@ -43,7 +43,7 @@ pub enum FrameFault {
     SourceAddress,
     /// Addressed to bridges (01:80:c2:00:00:0x), which a board may not steer.
     BridgeControl,
-    /// A VLAN tag, where tags are off.
+    /// A VLAN tag that is not wanted.
     VlanTag,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for FrameFault {
             Self::Headers => "the frame's headers are malformed or too long",
             Self::SourceAddress => "the source address is not the interface's",
             Self::BridgeControl => "the frame is addressed to bridges",
-            Self::VlanTag => "VLAN tags are off",
+            Self::VlanTag => "its VLAN is not wanted",
         })
     }
 }

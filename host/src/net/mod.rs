@@ -15,6 +15,7 @@ mod port;
 mod sanitize;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vlans;
 
 pub use check::CHECKED_BYTES;
 pub use fault::{FaultCounts, FrameFault};
@@ -23,3 +24,4 @@ pub use offload::Offloads;
 pub use outbound::OutboundHeader;
 pub use port::{DropCause, FramePort, PortError, Sent};
 pub use sanitize::{Checked, Rules, Sanitizer};
+pub use vlans::{Tags, VLAN_IDS, Vlans};

@@ -11,6 +11,7 @@ use super::check::{Facts, checked_part, frame_limit};
 use super::fault::{FaultCounts, FrameFault};
 use super::offload::Offloads;
 use super::parse::ether_type;
+use super::vlans::{Tags, Vlans};
 
 /// Least `gso_size` taken from a board for TCP, in bytes: 64 KiB make at most
 /// 2048 packets. No path with IPv4's least MTU of 576 comes near it.
@@ -31,8 +32,8 @@ pub struct Rules {
     pub mtu: u16,
     /// The one source address allowed; `None`: any.
     pub source: Option<[u8; 6]>,
-    /// Whether VLAN tags pass.
-    pub vlan: bool,
+    /// Which VLAN tags pass.
+    pub tags: Tags,
     /// Whether frames to bridges (01:80:c2:00:00:0x: STP, LLDP, pause) pass.
     pub bridge_control: bool,
     /// Whether the board's word that a checksum is good (DATA_VALID) passes.
@@ -50,7 +51,7 @@ impl Rules {
             offloads: offloads.closed(),
             mtu,
             source,
-            vlan: false,
+            tags: Tags::These(Vlans::NONE),
             bridge_control: false,
             trust_checksums: false,
             udp_segments: UDP_SEGMENTS,
@@ -164,7 +165,7 @@ fn check_to_host(rules: &Rules, head: &[u8], frame_len: u32) -> Result<Checked, 
 /// Addresses and tags; returns the number of VLAN tags.
 fn check_ethernet(rules: &Rules, frame: &[u8]) -> Result<usize, FrameFault> {
     let (tags, _) = ether_type(frame).ok_or(FrameFault::Headers)?;
-    if tags > 0 && !rules.vlan {
+    if !rules.tags.admit(frame, tags) {
         return Err(FrameFault::VlanTag);
     }
     if rules.source.is_some_and(|source| frame.get(6..12) != Some(source.as_slice())) {

@@ -9,7 +9,7 @@ use shared::wire::net_control::Coalescing;
 
 use super::error::SessionError;
 use super::placement::Layout;
-use crate::net::check_mtu;
+use crate::net::{Vlans, check_mtu};
 use crate::net_control::Receive;
 
 /// Settings of a session. [`SessionConfig::default`] suits one board with a
@@ -36,6 +36,8 @@ pub struct SessionConfig {
     pub coalescing: Option<Coalescing>,
     /// Which frames the board is to send.
     pub receive: Receive,
+    /// The VLANs whose tagged frames pass.
+    pub vlans: Vlans,
     /// The board's own MAC address, where only the one with this is wanted.
     pub board_mac: Option<[u8; 6]>,
     /// Whether consoles are taken.
@@ -120,6 +122,7 @@ impl Default for SessionConfig {
             mac: None,
             coalescing: None,
             receive: Receive::default(),
+            vlans: Vlans::NONE,
             board_mac: None,
             console: false,
         }

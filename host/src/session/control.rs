@@ -56,6 +56,7 @@ impl<B: Bus> Session<B> {
             self.wish(Request::MacAddress(mac));
         }
         self.wish_coalescing(self.config.coalescing);
+        self.wish_vlans();
         self.wish_receive(Receive::default(), false);
         Ok(Some(at))
     }
@@ -85,6 +86,14 @@ impl<B: Bus> Session<B> {
             log::info!("not asked of the board: {unable}{untold}");
         }
         false
+    }
+
+    /// Names the VLANs; a board that does not filter them is not told.
+    fn wish_vlans(&mut self) {
+        let vlans = self.config.vlans;
+        if self.beside.features.has(feature::CTRL_VLAN) {
+            vlans.iter().all(|id| self.wish(Request::Vlan { id, wanted: true }));
+        }
     }
 
     fn wish_coalescing(&mut self, coalescing: Option<Coalescing>) {

@@ -14,7 +14,7 @@ use super::memory::{RingAddresses, SessionMemory};
 use super::placement::{Area, Layout, Placement, RingSpots, Spot};
 use crate::bridge::{QueuePair, Staging, Timer, ToBoard, ToBoardParts, ToHost};
 use crate::bus::{Bus, HostMemory, Stretch};
-use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, check_mtu};
+use crate::net::{Offloads, OutboundHeader, Rules, Sanitizer, Tags, check_mtu};
 
 /// virtio-net's queue numbers (VirtIO 1.3 §5.1.2).
 pub(super) const TO_HOST_QUEUE: u16 = 0;
@@ -127,6 +127,7 @@ impl<B: Bus> Session<B> {
 
         let rules = Rules::new(Offloads::to_host(features.bits()), mtu, Some(board.mac))
             .for_kernel(&kernel_release());
+        let rules = Rules { tags: Tags::These(self.config.vlans), ..rules };
         let offloads = Offloads::to_board(features.bits());
         let to_host = ToHost::new(
             to_host,

@@ -211,6 +211,60 @@ fn a_board_sends_what_is_wanted() {
     });
 }
 
+/// Frames of a VLAN that was named reach the kernel. Others are dropped: by the
+/// board, which was told, and by the host, if the board sends them all the same.
+#[test]
+fn frames_of_wanted_vlans_pass() {
+    in_namespace("frames_of_wanted_vlans_pass", || {
+        let rig = RigOptions::counted();
+        let bus = SimBus::new(rig.sim).unwrap();
+        let says = Says::default();
+        let speaker = says.clone();
+        let board = BoardThread::start(&bus, rig, move |_| Port::new(speaker.clone(), 0));
+        let mut with = options("b0", &rig);
+        for id in [10, 4094] {
+            assert!(with.session.vlans.insert(id));
+        }
+        let link = Board::start(bus.host(), with).unwrap();
+        state(&link, LinkState::Up);
+        let counted = || {
+            let to_host = link.status().counters.to_host;
+            [to_host.frames, to_host.refused, board.counters().filtered]
+        };
+        let receive = |promiscuous| {
+            link.apply(LiveOptions {
+                addresses: vec![(ADDRESS.parse().unwrap(), 64)],
+                worker: WorkerOptions::default(),
+                coalescing: None,
+                receive: Receive { promiscuous, ..Receive::default() },
+            });
+        };
+        // Each tag, and where its frame ends.
+        for (promiscuous, tag, end) in [
+            (true, 10, 0),
+            (true, 0xE00A, 0),
+            (true, 4094, 0),
+            (true, 11, 1),
+            (true, 0x2000, 1),
+            (false, 10, 0),
+            (false, 11, 2),
+        ] {
+            receive(promiscuous);
+            until("what becomes of a frame", &link, || {
+                let before = counted();
+                says.tagged(tag);
+                board.happens(Happening::Look);
+                let sum = |counts: [u64; 3]| counts.iter().sum::<u64>();
+                until("a frame", &link, || says.is_done() && sum(counted()) > sum(before));
+                // The switch takes a moment.
+                counted()[end] > before[end]
+            });
+        }
+        assert_eq!(board.counters().commands_refused, 0);
+        link.stop().unwrap();
+    });
+}
+
 #[test]
 fn another_board_is_refused() {
     in_namespace("another_board_is_refused", || {

@@ -1,7 +1,7 @@
 //! A board's own code that says a list of frames when it is asked to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use board::device::Wake;
 use board::device::net::FrameHandler;
@@ -23,7 +23,10 @@ const ROUND: [[u8; 6]; 6] = [
 
 /// Rounds that are asked for, and what is left of them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Says(Arc<AtomicUsize>);
+pub(crate) struct Says {
+    left: Arc<AtomicUsize>,
+    vlan: Arc<AtomicU16>,
+}
 
 impl Says {
     /// Frames of a round: the last leaves its checksum to the host.
@@ -31,12 +34,18 @@ impl Says {
 
     /// Says each frame once.
     pub(crate) fn round(&self) {
-        self.0.store(Self::FRAMES, Ordering::SeqCst);
+        self.left.store(Self::FRAMES, Ordering::SeqCst);
+    }
+
+    /// Says one frame to the host, in this VLAN.
+    pub(crate) fn tagged(&self, vlan: u16) {
+        self.vlan.store(vlan, Ordering::SeqCst);
+        self.left.store(1, Ordering::SeqCst);
     }
 
     /// All of the last round is said.
     pub(crate) fn is_done(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 0
+        self.left.load(Ordering::SeqCst) == 0
     }
 }
 
@@ -44,17 +53,23 @@ impl FrameHandler for Says {
     fn take(&mut self, _now: u64, _header: &NetHeader, _frame: &[u8]) {}
 
     fn give(&mut self, _now: u64, into: &mut [u8]) -> Option<(NetHeader, usize)> {
-        let left = self.0.load(Ordering::SeqCst).checked_sub(1)?;
+        let left = self.left.load(Ordering::SeqCst).checked_sub(1)?;
         let frame = into.get_mut(..60)?;
         frame.fill(0);
         frame[..6].copy_from_slice(ROUND.get(left).unwrap_or(&HOST_MAC));
         frame[6..12].copy_from_slice(&BOARD_MAC);
         frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        let vlan = self.vlan.load(Ordering::SeqCst);
+        if vlan != 0 {
+            frame[12..14].copy_from_slice(&[0x81, 0]);
+            frame[14..16].copy_from_slice(&vlan.to_be_bytes());
+            frame[16..18].copy_from_slice(&[0x88, 0xb5]);
+        }
         let mut header = NetHeader::default();
         if left == ROUND.len() {
             header = NetHeader { flags: FLAG_NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..header };
         }
-        self.0.store(left, Ordering::SeqCst);
+        self.left.store(left, Ordering::SeqCst);
         Some((header, 60))
     }
 

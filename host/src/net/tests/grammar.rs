@@ -4,7 +4,7 @@ use shared::wire::net::{
     FLAG_NEEDS_CSUM, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, HEADER_LEN, NetHeader,
 };
 
-use crate::net::{CHECKED_BYTES, Checked, FrameFault, Offloads, Rules, Sanitizer};
+use crate::net::{CHECKED_BYTES, Checked, FrameFault, Offloads, Rules, Sanitizer, Tags};
 
 /// The interface's MAC address: where frames go to.
 pub(crate) const HOST_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
@@ -309,5 +309,5 @@ impl Sample {
 
 /// Rules that leave nothing out but what is never allowed.
 pub(crate) fn open_rules(mtu: u16) -> Rules {
-    Rules { vlan: true, ..Rules::new(Offloads::ALL, mtu, Some(BOARD_MAC)) }
+    Rules { tags: Tags::All, ..Rules::new(Offloads::ALL, mtu, Some(BOARD_MAC)) }
 }

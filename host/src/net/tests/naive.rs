@@ -3,7 +3,7 @@
 
 use shared::wire::net::NetHeader;
 
-use crate::net::Rules;
+use crate::net::{Rules, Tags};
 
 fn word(frame: &[u8], at: usize) -> u64 {
     u64::from(frame[at]) << 8 | u64::from(frame[at + 1])
@@ -14,7 +14,7 @@ pub(super) fn assert_rules(rules: &Rules, header: &NetHeader, frame: &[u8], out:
     let len = frame.len() as u64;
     assert!(len >= 14);
     let tagged = matches!(word(frame, 12), 0x8100 | 0x88a8);
-    assert!(!tagged || rules.vlan);
+    assert!(!tagged || rules.tags == Tags::All);
     if let Some(source) = rules.source {
         assert_eq!(&frame[6..12], &source);
     }

@@ -5,7 +5,7 @@ use shared::wire::net::NetHeader;
 
 use super::grammar::{Rng, Sample, open_rules};
 use super::naive::assert_rules;
-use crate::net::{FrameFault, Offloads, OutboundHeader, Rules, Sanitizer};
+use crate::net::{FrameFault, Offloads, OutboundHeader, Rules, Sanitizer, Tags};
 
 fn any_offloads() -> impl Strategy<Value = Offloads> {
     any::<[bool; 6]>().prop_map(|[checksum, tso4, tso6, ecn, uso4, uso6]| Offloads {
@@ -28,7 +28,8 @@ prop_compose! {
     ) -> Rules {
         let mut rules = Rules::new(offloads, mtu, None);
         rules.source = source.then_some(super::grammar::BOARD_MAC);
-        Rules { vlan, bridge_control, trust_checksums, udp_segments, ..rules }
+        let tags = if vlan { Tags::All } else { rules.tags };
+        Rules { tags, bridge_control, trust_checksums, udp_segments, ..rules }
     }
 }
 

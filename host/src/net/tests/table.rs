@@ -3,7 +3,7 @@
 use shared::wire::net::{FLAG_DATA_VALID, FLAG_NEEDS_CSUM, GSO_ECN, GSO_UDP_L4, NetHeader};
 
 use super::grammar::{BOARD_MAC, L4, Recipe, Sample, open_rules};
-use crate::net::{FrameFault, Offloads, Rules};
+use crate::net::{FrameFault, Offloads, Rules, Tags, Vlans};
 
 fn sample(recipe: &Recipe, segment: Option<usize>) -> Sample {
     Sample { header: recipe.header(segment), frame: recipe.build() }
@@ -87,7 +87,7 @@ fn cases() -> Vec<Case> {
     let all = Offloads::ALL;
     let long =
         |len: usize| Sample { frame: Recipe::new(false, L4::Udp, len - 42).build(), ..plain() };
-    let no_vlan = Rules { vlan: false, ..rules };
+    let no_vlan = Rules { tags: Tags::These(Vlans::NONE), ..rules };
     let tagged = Recipe { tags: 1, ..Recipe::new(false, L4::Tcp, 100) };
     let fragment = Recipe { fragment: true, ..Recipe::new(false, L4::Tcp, 100) };
     let fragment6 = Recipe { fragment: true, ..Recipe::new(true, L4::Udp, 100) };
@@ -316,7 +316,8 @@ fn limits_are_inclusive() {
 #[test]
 fn options_open_what_is_closed_by_default() {
     let closed = Rules::new(Offloads::ALL, 1500, Some(BOARD_MAC));
-    assert!(!closed.vlan && !closed.bridge_control && !closed.trust_checksums);
+    assert_eq!(closed.tags, Tags::These(Vlans::NONE));
+    assert!(!closed.bridge_control && !closed.trust_checksums);
     let mut bpdu = plain();
     bpdu.frame[..6].copy_from_slice(&[1, 0x80, 0xc2, 0, 0, 0]);
     assert!(bpdu.check(Rules { bridge_control: true, ..closed }).is_ok());
