@@ -182,23 +182,28 @@ impl Tap {
     /// Frames that are queued keep theirs.
     ///
     /// # Errors
-    /// The kernel does not know one of them.
+    /// [`TapError::Gone`], or the kernel does not know one of them.
     pub fn set_offloads(&self, offloads: Offloads) -> Result<(), TapError> {
-        tun::set_offload(self.file.as_fd(), offloads.tun_bits()).map_err(|error| TapError::System {
-            what: "cannot set the interface's offloads",
-            error,
-        })
+        tun::set_offload(self.file.as_fd(), offloads.tun_bits())
+            .map_err(|error| self.error("cannot set the interface's offloads", error))
     }
 
     /// Turns the carrier on or off: whether a cable seems to be in.
     ///
     /// # Errors
-    /// The kernel's.
+    /// [`TapError::Gone`], or the kernel's.
     pub fn set_carrier(&self, on: bool) -> Result<(), TapError> {
         tun::set_carrier(self.file.as_fd(), on).map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL | libc::ENOTTY) => TapError::TooOld { what: "carrier control" },
-            _ => TapError::System { what: "cannot set the interface's carrier", error },
+            _ => self.error("cannot set the interface's carrier", error),
         })
+    }
+
+    fn error(&self, what: &'static str, error: std::io::Error) -> TapError {
+        match error.raw_os_error() {
+            Some(libc::EBADFD) => TapError::Gone { name: self.name.clone() },
+            _ => TapError::System { what, error },
+        }
     }
 
     /// The counters so far.

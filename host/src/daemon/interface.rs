@@ -12,7 +12,7 @@ use crate::ip::LinkAddresses;
 use crate::net::{MAX_MTU, MIN_MTU, MIN_MTU_IPV6, MtuError, Offloads, check_mtu};
 use crate::netlink::Netlink;
 use crate::session::Terms;
-use crate::tap::{Tap, TapOptions};
+use crate::tap::{Tap, TapError, TapOptions};
 
 pub use crate::tap::InterfaceMode;
 
@@ -72,8 +72,7 @@ impl Interface {
             return Err(MtuError::Ipv6 { wanted: options.mtu }.into());
         }
         let mut netlink = Netlink::open()?;
-        let InterfaceOptions { mode, persistent, .. } = *options;
-        let tap = Tap::open(&TapOptions { mode, persistent, ..TapOptions::new(&options.name) })?;
+        let tap = open(options)?;
         let options = InterfaceOptions { name: tap.name().to_owned(), ..options.clone() };
         netlink.set_mtu(&options.name, options.mtu)?;
         let announcements = Announcements::default();
@@ -97,14 +96,22 @@ impl Interface {
 
     /// Gives the interface what the session agreed on, brings it up with its
     /// carrier on, and hands out the worker's end of it; frames wait in its
-    /// queue until the worker runs.
+    /// queue until the worker runs. One that somebody deleted is made again.
     pub(super) fn connect(&mut self, terms: &Terms) -> Result<InterfacePort, DaemonError> {
+        let offloads = terms.offloads.and(self.tap.supported());
+        match self.tap.set_offloads(offloads) {
+            Err(TapError::Gone { name }) => {
+                log::warn!("the interface {name} has been deleted, and is made again");
+                self.tap = open(&self.options)?;
+                self.tap.set_offloads(offloads)?;
+            }
+            other => other?,
+        }
         // Before the addresses: with less than IPv6 needs there can be none of
         // them. A board that takes less than this has no session.
         self.limit = MAX_MTU;
         self.set_mtu(self.mtu_for(&self.options.addresses))?;
         let name = &self.options.name;
-        self.tap.set_offloads(terms.offloads.and(self.tap.supported()))?;
         let mac = self.options.mac.or(terms.mac);
         match (mac, self.options.mode) {
             (Some(mac), InterfaceMode::Tap) => self.netlink.set_mac(name, mac)?,
@@ -188,6 +195,11 @@ impl Interface {
         }
         if mtu < self.mtu { self.set_mtu(mtu) } else { Ok(()) }
     }
+}
+
+fn open(options: &InterfaceOptions) -> Result<Tap, TapError> {
+    let InterfaceOptions { ref name, mode, persistent, .. } = *options;
+    Tap::open(&TapOptions { mode, persistent, ..TapOptions::new(name) })
 }
 
 fn has_ipv6(addresses: &[(IpAddr, u8)]) -> bool {

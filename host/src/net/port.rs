@@ -76,7 +76,7 @@ impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str(
-                "the network interface has been deleted; start the daemon again to have it back",
+                "the network interface has been deleted; the next session makes it again",
             ),
             Self::System { what, error } => write!(f, "{what} the network interface: {error}"),
         }

@@ -49,6 +49,11 @@ pub enum TapError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The interface was deleted (EBADFD).
+    Gone {
+        /// Its name.
+        name: String,
+    },
     /// The driver lacks something that is needed.
     TooOld {
         /// What it lacks.
@@ -66,6 +71,9 @@ pub enum TapError {
 impl fmt::Display for TapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Gone { name } => {
+                write!(f, "the interface {name} has been deleted; the next session makes it again")
+            }
             Self::NoDriver { path, error } => write!(
                 f,
                 "cannot open {}: {error}. The kernel's tun driver is missing: load it with \

@@ -94,6 +94,24 @@ fn the_interface_follows_the_boards_link() {
 }
 
 #[test]
+fn an_interface_that_somebody_deletes_comes_back() {
+    in_namespace("an_interface_that_somebody_deletes_comes_back", || {
+        let rig = RigOptions::counted();
+        let bus = SimBus::new(rig.sim).unwrap();
+        let _board = BoardThread::start(&bus, rig, |_| Echo::swapping());
+        let link = Board::start(bus.host(), options("b0", &rig)).unwrap();
+        state(&link, LinkState::Up);
+        Netlink::open().unwrap().delete("b0").unwrap();
+        until("the next session", &link, || link.status().sessions == 2);
+        state(&link, LinkState::Up);
+        until("the carrier", &link, carrier);
+        let why = link.status().last_failure.unwrap();
+        assert!(why.contains("has been deleted; the next session makes it again"), "{why}");
+        link.stop().unwrap();
+    });
+}
+
+#[test]
 fn the_network_device_goes_and_comes() {
     in_namespace("the_network_device_goes_and_comes", || {
         let mut rig = RigOptions::counted();

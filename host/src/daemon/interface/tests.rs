@@ -91,6 +91,32 @@ fn a_session_begins_with_the_mtu_that_is_configured() {
     );
 }
 
+/// Somebody deletes it: the next session has one like it.
+#[test]
+fn an_interface_that_was_deleted_is_made_again() {
+    let name = "daemon::interface::tests::an_interface_that_was_deleted_is_made_again";
+    in_namespace(name, || {
+        for mode in [InterfaceMode::Tap, InterfaceMode::Tun] {
+            let addresses = vec![address(V4), address(V6)];
+            let options = InterfaceOptions { mode, addresses, ..InterfaceOptions::new("vphys%d") };
+            let mut interface =
+                Interface::create(&InterfaceOptions { mtu: 1400, ..options }).unwrap();
+            assert_eq!(interface.name(), "vphys0");
+            let _first = interface.connect(&terms()).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            netlink.delete("vphys0").unwrap();
+            assert!(netlink.link("vphys0").is_err() && !has(V4));
+            let gone = interface.set_carrier(false).unwrap_err().to_string();
+            let told = "the interface vphys0 has been deleted; the next session makes it again";
+            assert!(gone.ends_with(told), "{gone}");
+            let _second = interface.connect(&terms()).unwrap();
+            let link = netlink.link("vphys0").unwrap();
+            assert!(link.carrier && has(V4) && has(V6), "{link:?}");
+            assert_eq!(link.mtu, 1400);
+        }
+    });
+}
+
 /// Whoever else takes it below what IPv6 needs: the kernel drops the addresses,
 /// and takes none before the MTU is back.
 #[test]

@@ -107,7 +107,7 @@ fn every_end_of_the_data_path() {
         Stalled { .. } = Stalled { for_ms: 5000 } =>
             "the board has returned no frame for 5000 ms though it holds some; it hangs, reset it";
         Port(PortError::Gone) = Port(PortError::Gone) =>
-            "the network interface has been deleted; start the daemon again to have it back";
+            "the network interface has been deleted; the next session makes it again";
         Port(PortError::System { .. }) =
             Port(PortError::System { what: "cannot read from", error: io_error() }) =>
             "cannot read from the network interface: out of luck";

@@ -126,7 +126,7 @@ fn a_deleted_interface_is_gone() {
         assert!(matches!(sent, Err(PortError::Gone)), "{sent:?}");
         assert_eq!(
             PortError::Gone.to_string(),
-            "the network interface has been deleted; start the daemon again to have it back"
+            "the network interface has been deleted; the next session makes it again"
         );
     });
 }
