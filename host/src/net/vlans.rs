@@ -51,6 +51,7 @@ impl fmt::Debug for Vlans {
 
 /// Which tagged frames pass; those without a tag always do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a session")]
 pub enum Tags {
     /// All of them, with two tags and those of a service provider (802.1ad), too.
     All,
