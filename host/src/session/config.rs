@@ -25,8 +25,7 @@ pub struct SessionConfig {
     /// Descriptors of the transmitq, at most.
     pub to_board_size: QueueSize,
     /// Frames of up to this many bytes, header included, are copied into board
-    /// memory; longer ones the board fetches. Measured, not guessed: see
-    /// docs/testing.md.
+    /// memory; longer ones the board fetches.
     pub push_limit: u32,
     /// The interface's MTU in bytes, 68 to 65521.
     pub mtu: u32,
