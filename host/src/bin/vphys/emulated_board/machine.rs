@@ -187,7 +187,7 @@ fn describe(wiring: &Wiring, setup: &Setup) -> BoardDescription {
         dma_engine: wiring.dma_engine,
         vectors: VECTORS,
         widest_store: StoreWidth::Bits64,
-        heartbeat: Heartbeat { interval_ms: 250, misses: 8 },
+        heartbeat: Heartbeat { interval_ms: 500, misses: 4 },
         doorbell: wiring.doorbell,
         outbound: wiring.outbound,
         regions,
