@@ -22,7 +22,7 @@ const LOOKS: u32 = 20;
 
 /// A wake-up of theirs may cost as much as so many of a thread that does
 /// nothing at all: on a slow machine this is more than [`NOTHING`].
-const WORK: u32 = 4;
+const WORK: u32 = 3;
 
 /// A board that is dead is measured between two attempts, which come every 30 s
 /// in the end. That takes its time: a shorter window, and its part.
