@@ -177,7 +177,9 @@ fn dependencies() -> BTreeSet<String> {
                 inside = section.trim_end_matches(']').ends_with("dependencies");
             } else if let (true, Some((name, value))) = (inside, line.split_once('=')) {
                 let name = name.trim().trim_end_matches(".workspace").trim_matches('"');
-                if !value.contains("path =") && !["shared", "board", "host"].contains(&name) {
+                if !value.contains("path =")
+                    && !["shared", "board", "host", "qemu-common"].contains(&name)
+                {
                     names.insert(name.to_owned());
                 }
             }

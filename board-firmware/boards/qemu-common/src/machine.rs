@@ -1,0 +1,64 @@
+//! What a processor brings: time, sleep, interrupts, and where PCI lies.
+
+use crate::pci::ConfigSpace;
+
+/// Where PCI addresses may be given out, and where the processor sees them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aperture {
+    /// First address on the bus.
+    pub bus: u64,
+    /// The same for the processor.
+    pub cpu: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// A message-signalled interrupt: what the function writes, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// The address on the bus.
+    pub address: u64,
+    /// What is written there.
+    pub data: u32,
+}
+
+/// How a boot ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The whole machine starts over, as after a power cut.
+    Reset,
+    /// QEMU ends with this status.
+    Exit(u8),
+}
+
+/// A processor and what is soldered around it.
+///
+/// # Implementation contract
+/// The interrupt handler calls [`crate::vectors::arrived`] with the number of
+/// each message that came, and does nothing else that takes long.
+pub trait Machine {
+    /// How PCI configuration space is reached.
+    type Config: ConfigSpace;
+
+    /// PCI configuration space.
+    fn config_space(&self) -> Self::Config;
+
+    /// Memory that can be given to BARs; mapped uncached, so that no store is
+    /// held back or merged.
+    fn aperture(&self) -> Aperture;
+
+    /// The message for vector `vector` of the function, from 0; the interrupt
+    /// controller takes it from now on. `None`: it has no more of them.
+    fn message(&mut self, vector: u16) -> Option<Message>;
+
+    /// Microseconds since the start; never goes back.
+    fn now_us(&self) -> u64;
+
+    /// Sleeps until an interrupt comes or that time, the processor halted.
+    /// Returns at once where [`crate::vectors::any`] says that one has come
+    /// before; none is lost between the look and the sleep.
+    fn sleep_until(&mut self, until_us: u64);
+
+    /// Ends this boot.
+    fn end(&mut self, how: End) -> !;
+}
