@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use board::program::{Order, Surroundings};
 use clap::Args;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, Signal};
@@ -15,10 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use virtio_phys_host::bus::ivshmem::{IvshmemBoard, Server, ServerOptions};
 use virtio_phys_host::signals::EndSignals;
 
-use crate::emulated_board::{
-    Addresses, Behind, BoardCounters, IvshmemPort, Order, Port, Setup, Surroundings, run as board,
-    wait,
-};
+use crate::emulated_board::{Addresses, Behind, Clock, IvshmemPort, Setup, run as run_board};
 
 /// How long a server in this process may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
@@ -124,9 +122,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         setup.name,
         options.socket.display()
     );
-    let mut around = Process { end, reboot };
-    let outcome = board(&port, &setup, &mut around);
-    if port.fd().is_none() {
+    let mut around = Process { clock: Clock::new(), board: &port.board, end, reboot };
+    let outcome = run_board(&port, &setup, &mut around);
+    if !port.board.is_connected() {
         bail!("the ivshmem server of this board has ended (a bug; its message is above)");
     }
     drop(server);
@@ -140,17 +138,25 @@ fn reboot_signal() -> std::io::Result<SignalFd> {
 }
 
 /// What reaches the board from outside.
-struct Process {
+struct Process<'a> {
+    clock: Clock,
+    board: &'a IvshmemBoard,
     end: EndSignals,
     reboot: SignalFd,
 }
 
-impl Surroundings for Process {
-    fn pause(&mut self, bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order {
-        let Some(bus) = bus else { return Order::Off };
-        let mut fds = [self.end.as_fd(), self.reboot.as_fd(), bus]
+impl Surroundings for Process<'_> {
+    fn now_us(&mut self) -> u64 {
+        self.clock.now_us()
+    }
+
+    fn pause(&mut self, until_us: u64) -> Order {
+        if !self.board.is_connected() {
+            return Order::Off;
+        }
+        let mut fds = [self.end.as_fd(), self.reboot.as_fd(), self.board.fd()]
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let _ = wait(&mut fds, timeout);
+        let _ = self.clock.wait(&mut fds, until_us);
         if self.end.arrived().is_some() {
             Order::Off
         } else if matches!(self.reboot.read_signal(), Ok(Some(_))) {
@@ -159,6 +165,4 @@ impl Surroundings for Process {
             Order::Go
         }
     }
-
-    fn counted(&mut self, _counters: &BoardCounters) {}
 }

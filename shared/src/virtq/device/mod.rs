@@ -34,6 +34,9 @@ pub struct DeviceSlot {
 }
 
 impl DeviceSlot {
+    /// One that nothing has used, for memory that is made by the compiler.
+    pub const NEW: Self = Self { len: 0, id: 0, state: 0 };
+
     /// The head that was popped from the avail entry of this number.
     #[inline(always)]
     const fn popped(&self) -> u16 {

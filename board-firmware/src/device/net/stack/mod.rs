@@ -46,7 +46,7 @@ const EGRESS_ROUNDS: usize = 16;
 
 /// Who the board is on this interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StackConfig {
+pub struct StackConfig<'b> {
     /// The board's own MAC address. The IPv6 link-local address follows from it.
     pub mac: [u8; 6],
     /// IPv4 address and prefix length.
@@ -56,7 +56,7 @@ pub struct StackConfig {
     /// For port and sequence numbers: different at each boot.
     pub seed: u64,
     /// What the status page calls the board.
-    pub name: &'static str,
+    pub name: &'b str,
 }
 
 /// The memory of a [`Stack`], from the caller, for its whole life.
@@ -115,7 +115,7 @@ pub struct Stack<'b> {
     addresses: [Option<IpCidr>; 3],
     seed: u64,
     sockets: SocketSet<'b>,
-    services: Services,
+    services: Services<'b>,
     // smoltcp takes the device's capabilities once: made anew with each change.
     interface: Option<Interface>,
     capabilities: DeviceCapabilities,
@@ -139,7 +139,7 @@ impl<'b> Stack<'b> {
     ///
     /// # Errors
     /// [`StackError`] if the configuration or the memory does not do.
-    pub fn new(config: &StackConfig, memory: StackMemory<'b>) -> Result<Self, StackError> {
+    pub fn new(config: &StackConfig<'b>, memory: StackMemory<'b>) -> Result<Self, StackError> {
         let mac = EthernetAddress(config.mac);
         if !mac.is_unicast() || config.mac == [0; 6] {
             return Err(StackError::Mac);

@@ -147,21 +147,21 @@ struct Connection {
 
 /// All sockets and what they do.
 #[derive(Debug)]
-pub(super) struct Services {
+pub(super) struct Services<'b> {
     connections: [Connection; CONNECTIONS.len()],
     udp_echo: SocketHandle,
     discarded: u64,
-    name: &'static str,
+    name: &'b str,
 }
 
-impl Services {
+impl<'b> Services<'b> {
     /// Adds the sockets to an empty set with [`SOCKETS`] places. `bytes` is
     /// at least [`LEAST_BYTES`] long.
-    pub(super) fn new<'b>(
+    pub(super) fn new(
         sockets: &mut SocketSet<'b>,
         packets: &'b mut [udp::PacketMetadata; 2 * UDP_PACKETS],
         mut bytes: &'b mut [u8],
-        name: &'static str,
+        name: &'b str,
     ) -> Self {
         let bulk = bytes.len().saturating_sub(SUMS.1) / SUMS.0;
         let mut take = |len: Option<usize>| {

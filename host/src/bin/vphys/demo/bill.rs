@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use board::program::Counters;
 use virtio_phys_host::bridge::BridgeCounters;
 use virtio_phys_host::bus::sim::{Bill, Initiator, Label, Plane, SimBus};
 use virtio_phys_host::daemon::Board;
@@ -10,7 +11,7 @@ use virtio_phys_host::session::Terms;
 
 use super::report::PerPacket;
 use super::watch::Watch;
-use crate::emulated_board::{BoardCounters, EmulatedBoard};
+use crate::emulated_board::EmulatedBoard;
 
 /// Queue numbers plus one: doorbell and vector 0 are the message channel's.
 const TO_HOST_NOTIFICATION: u32 = 1;
@@ -60,7 +61,7 @@ pub(crate) fn quiet(
 pub(crate) struct Reading {
     bill: Bill,
     host: BridgeCounters,
-    board: BoardCounters,
+    board: Counters,
 }
 
 impl Reading {

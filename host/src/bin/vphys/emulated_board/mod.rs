@@ -6,21 +6,18 @@ mod port;
 mod talker;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
-use board::service::ServiceStats;
-use board::trace::NetCounters;
+use board::program::{Card, Counters, Order, Surroundings, mac};
 use clap::ValueEnum;
 use nix::poll::{PollFd, PollFlags};
-use shared::virtq::QueueStats;
 use virtio_phys_host::bus::sim::SimBus;
 use virtio_phys_host::daemon::Stop;
 
-pub(crate) use machine::{Order, Surroundings, run, wait};
-pub(crate) use port::{IvshmemPort, Port};
+pub(crate) use machine::{Clock, run};
+pub(crate) use port::{IvshmemPort, SimPort};
 pub(crate) use talker::{Talk, Tally, Task};
 
 /// What the board is to be like.
@@ -41,7 +38,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// The board's own MAC address.
     pub(crate) const fn mac(&self) -> [u8; 6] {
-        machine::mac(self.number, machine::Card::Board)
+        mac(self.number, Card::Board)
     }
 }
 
@@ -76,19 +73,10 @@ pub(crate) enum BoardFault {
     },
 }
 
-/// What the board has counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct BoardCounters {
-    pub(crate) net: NetCounters,
-    pub(crate) service: ServiceStats,
-    /// The receiveq's and the transmitq's.
-    pub(crate) queues: [QueueStats; 2],
-}
-
 /// A board that runs in a thread of this process.
 pub(crate) struct EmulatedBoard {
     stop: Arc<Stop>,
-    counters: Arc<Mutex<BoardCounters>>,
+    counters: Arc<Mutex<Counters>>,
     thread: JoinHandle<()>,
 }
 
@@ -97,11 +85,14 @@ impl EmulatedBoard {
     pub(crate) fn start(bus: &SimBus, setup: Setup) -> Result<Self> {
         let stop = Arc::new(Stop::new()?);
         let counters = Arc::default();
-        let mut around = Beside { stop: Arc::clone(&stop), counters: Arc::clone(&counters) };
-        let port = bus.board();
+        let beside = (Arc::clone(&stop), Arc::clone(&counters));
+        let port = SimPort(bus.board());
         let thread = thread::Builder::new()
             .name("board".into())
             .spawn(move || {
+                let (stop, counters) = beside;
+                let mut around =
+                    Beside { clock: Clock::new(), port: &port, stop, counters, fault: setup.fault };
                 if let Err(error) = run(&port, &setup, &mut around) {
                     log::error!("the emulated board stopped: {error:#}");
                 }
@@ -111,7 +102,7 @@ impl EmulatedBoard {
     }
 
     /// The counters as of the board's last sleep.
-    pub(crate) fn counters(&self) -> BoardCounters {
+    pub(crate) fn counters(&self) -> Counters {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,20 +115,40 @@ impl EmulatedBoard {
 }
 
 /// The rest of the process, for a board in a thread.
-struct Beside {
+struct Beside<'a> {
+    clock: Clock,
+    port: &'a SimPort,
     stop: Arc<Stop>,
-    counters: Arc<Mutex<BoardCounters>>,
+    counters: Arc<Mutex<Counters>>,
+    fault: Option<BoardFault>,
 }
 
-impl Surroundings for Beside {
-    fn pause(&mut self, bus: Option<BorrowedFd<'_>>, timeout: u64) -> Order {
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = [readable(self.stop.fd()), readable(bus.unwrap_or(self.stop.fd()))];
-        let asked = wait(&mut fds, timeout).unwrap_or(0) > 0 && fds[0].any().unwrap_or(false);
-        if asked { Order::Off } else { Order::Go }
+impl Surroundings for Beside<'_> {
+    fn now_us(&mut self) -> u64 {
+        self.clock.now_us()
     }
 
-    fn counted(&mut self, counters: &BoardCounters) {
+    fn pause(&mut self, until_us: u64) -> Order {
+        let silent = matches!(
+            self.fault,
+            Some(BoardFault::Silent { after_ms }) if self.clock.now_us() / 1000 >= after_ms
+        );
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        loop {
+            let bus = self.port.0.doorbell_fd().filter(|_| !silent);
+            let mut fds = [readable(self.stop.fd()), readable(bus.unwrap_or(self.stop.fd()))];
+            let until_us = if silent { u64::MAX } else { until_us };
+            let woken = self.clock.wait(&mut fds, until_us).unwrap_or(0) > 0;
+            if woken && fds[0].any().unwrap_or(false) {
+                return Order::Off;
+            }
+            if !silent {
+                return Order::Go;
+            }
+        }
+    }
+
+    fn counted(&mut self, counters: &Counters) {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = *counters;
     }
 }

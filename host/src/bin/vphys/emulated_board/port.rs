@@ -1,88 +1,61 @@
 //! What an emulated board stands on: one bus or another.
 
-use std::os::fd::BorrowedFd;
-
 use board::dma::{CpuCopy, DmaEngine, DmaError};
+use board::program::{Port, Wiring};
 use board::support::Doorbells;
 use shared::address::BusAddress;
-use shared::link::{DoorbellDescription, Outbound};
+use shared::link::Outbound;
 use shared::window::{Barrier, Window};
-use virtio_phys_host::bus::BusError;
 use virtio_phys_host::bus::ivshmem::{IvshmemBoard, IvshmemWindow};
 use virtio_phys_host::bus::sim::{SimBoardPort, SimWindow};
 
-/// What the board's control block says of its bus.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wiring {
-    /// Bytes of BAR 0.
-    pub(crate) bar_len: u64,
-    pub(crate) doorbell: DoorbellDescription,
-    pub(crate) outbound: Option<Outbound>,
-    pub(crate) dma_engine: bool,
-}
+/// Interrupt vectors that the board raises.
+const VECTORS: u32 = 4;
 
-/// The board's face of a bus.
-pub(crate) trait Port {
-    type Window: Window + Clone;
-    type Engine: DmaEngine<Self::Window> + Default;
+/// A board on the simulated bus.
+#[derive(Clone, Debug)]
+pub(crate) struct SimPort(pub(crate) SimBoardPort);
 
-    fn wiring(&self) -> Wiring;
-    /// `len` bytes at `offset` of BAR 0.
-    fn memory(&self, offset: u64, len: u64) -> Result<Self::Window, BusError>;
-    /// `len` bytes of host memory.
-    fn outbound(&self, iova: BusAddress, len: u64) -> Result<Self::Window, BusError>;
-    /// The doorbells that rang since the last time.
-    fn take_doorbells(&self) -> Doorbells;
-    fn raise(&self, vector: u16);
-    /// Whether the host has reset the board since the last time.
-    fn take_reset(&self) -> bool;
-    /// What becomes readable with either; `None`: the bus is gone.
-    fn fd(&self) -> Option<BorrowedFd<'_>>;
-}
-
-impl Port for SimBoardPort {
+impl Port for SimPort {
     type Window = SimWindow;
     type Engine = SimEngine;
 
     fn wiring(&self) -> Wiring {
-        let limits = self.limits();
+        let limits = self.0.limits();
         Wiring {
-            bar_len: self.bar_len(),
-            doorbell: self.doorbells(),
+            bar_len: self.0.bar_len(),
+            doorbell: self.0.doorbells(),
             outbound: (limits.windows > 0).then(|| Outbound {
                 windows: limits.windows.into(),
                 size: limits.window_len,
                 alignment: limits.alignment,
                 address_bits: limits.address_bits.into(),
             }),
+            vectors: VECTORS,
             dma_engine: limits.dma,
         }
     }
 
-    fn memory(&self, offset: u64, len: u64) -> Result<SimWindow, BusError> {
-        Self::memory(self, offset, len)
+    fn memory(&self, offset: u64, len: u64) -> Option<SimWindow> {
+        self.0.memory(offset, len).ok()
     }
 
-    fn outbound(&self, iova: BusAddress, len: u64) -> Result<SimWindow, BusError> {
-        Self::outbound(self, iova, len)
+    fn outbound(&self, iova: BusAddress, len: u64) -> Option<SimWindow> {
+        self.0.outbound(iova, len).ok()
     }
 
     fn take_doorbells(&self) -> Doorbells {
         // Doorbells above 31 do not exist on this board.
-        let rung = Self::take_doorbells(self) & u64::from(u32::MAX);
+        let rung = self.0.take_doorbells() & u64::from(u32::MAX);
         Doorbells(u32::try_from(rung).unwrap_or(u32::MAX))
     }
 
     fn raise(&self, vector: u16) {
-        Self::raise(self, vector);
+        self.0.raise(vector);
     }
 
     fn take_reset(&self) -> bool {
-        Self::take_reset(self)
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.doorbell_fd()
+        self.0.take_reset()
     }
 }
 
@@ -147,16 +120,17 @@ impl Port for IvshmemPort {
             bar_len: self.board.bar_len(),
             doorbell: self.board.doorbells(),
             outbound: (!self.bar_only).then(|| self.board.reach()),
+            vectors: VECTORS,
             dma_engine: !self.bar_only,
         }
     }
 
-    fn memory(&self, offset: u64, len: u64) -> Result<IvshmemWindow, BusError> {
-        self.board.memory(offset, len)
+    fn memory(&self, offset: u64, len: u64) -> Option<IvshmemWindow> {
+        self.board.memory(offset, len).ok()
     }
 
-    fn outbound(&self, iova: BusAddress, len: u64) -> Result<IvshmemWindow, BusError> {
-        self.board.outbound(iova, len)
+    fn outbound(&self, iova: BusAddress, len: u64) -> Option<IvshmemWindow> {
+        self.board.outbound(iova, len).ok()
     }
 
     fn take_doorbells(&self) -> Doorbells {
@@ -169,9 +143,5 @@ impl Port for IvshmemPort {
 
     fn take_reset(&self) -> bool {
         self.board.take_reset()
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.board.is_connected().then(|| self.board.fd())
     }
 }

@@ -43,7 +43,7 @@ fn memory(bytes: usize) -> StackMemory<'static> {
     }
 }
 
-fn config() -> StackConfig {
+fn config() -> StackConfig<'static> {
     StackConfig {
         mac: BOARD_MAC,
         ipv4: Some((BOARD_IPV4, 24)),
@@ -60,7 +60,7 @@ pub(super) fn stack() -> Stack<'static> {
 #[test]
 fn a_stack_that_cannot_work_is_not_made() {
     let enough = Stack::LEAST_BYTES;
-    let make = |change: fn(&mut StackConfig), bytes| {
+    let make = |change: fn(&mut StackConfig<'_>), bytes| {
         let mut config = config();
         change(&mut config);
         Stack::new(&config, memory(bytes)).err()
