@@ -9,6 +9,8 @@ mod demo;
 mod emulated_board;
 mod features;
 mod output;
+#[cfg(feature = "emulated-board")]
+mod qemu;
 mod reset;
 mod stats;
 mod status;

@@ -34,15 +34,21 @@ pub(crate) fn label(bus: &SimBus, terms: &Terms) {
     ]);
 }
 
+/// What counts on the simulated bus; a board in QEMU has nothing of the kind.
+#[derive(Clone, Copy)]
+pub(crate) struct Instruments<'a> {
+    pub(crate) bus: &'a SimBus,
+    pub(crate) board: &'a EmulatedBoard,
+}
+
 /// Reads all counters once both sides have come to rest: each publishes its
 /// own before it sleeps, and an idle link sleeps after some microseconds.
 pub(crate) fn quiet(
     watch: Watch<'_>,
-    bus: &SimBus,
+    instruments: Option<Instruments<'_>>,
     link: &Board,
-    board: &EmulatedBoard,
 ) -> Result<Reading> {
-    let take = || Reading::take(bus, link, board);
+    let take = || Reading::take(instruments, link);
     let mut reading = take();
     for _ in 0..50 {
         watch.pause(Duration::from_millis(20))?;
@@ -59,23 +65,24 @@ pub(crate) fn quiet(
 /// All counters at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading {
-    bill: Bill,
     host: BridgeCounters,
-    board: Counters,
+    board: Option<(Bill, Counters)>,
 }
 
 impl Reading {
     /// Reads them all. Host and board publish theirs before they sleep, so
     /// the link should be quiet.
-    pub(crate) fn take(bus: &SimBus, link: &Board, board: &EmulatedBoard) -> Self {
-        Self { bill: bus.bill(), host: link.status().counters, board: board.counters() }
+    pub(crate) fn take(instruments: Option<Instruments<'_>>, link: &Board) -> Self {
+        let counted = |Instruments { bus, board }: Instruments<'_>| (bus.bill(), board.counters());
+        Self { host: link.status().counters, board: instruments.map(counted) }
     }
 
     /// Whether no frame has moved since `before`.
     pub(crate) fn moved_nothing_since(&self, before: &Self) -> bool {
         let frames = |reading: &Self| {
-            let (host, board) = (&reading.host, &reading.board.net);
-            (host.to_board.frames, host.to_host.frames, board.to_board_frames, board.to_host_frames)
+            let host = (reading.host.to_board.frames, reading.host.to_host.frames);
+            let board = reading.board.as_ref().map(|(_, board)| &board.net);
+            (host, board.map(|net| (net.to_board_frames, net.to_host_frames)))
         };
         frames(self) == frames(before)
     }
@@ -87,24 +94,26 @@ impl Reading {
     }
 
     /// The bill of the queue to the board since `before`.
-    pub(crate) fn to_board(self, before: &Self) -> PerPacket {
+    pub(crate) fn to_board(self, before: &Self) -> Option<PerPacket> {
+        let (now, then) = (&self.board?.1, &before.board?.1);
         let frames = self.host.to_board.frames - before.host.to_board.frames;
         let pushed = self.host.to_board.pushed - before.host.to_board.pushed;
-        let fetched = self.board.net.to_board_frames - before.board.net.to_board_frames;
+        let fetched = now.net.to_board_frames - then.net.to_board_frames;
         let flushes = self.host.to_board.sleep_flushes - before.host.to_board.sleep_flushes
-            + self.board.queues[1].flushes
-            - before.board.queues[1].flushes;
+            + now.queues[1].flushes
+            - then.queues[1].flushes;
         self.per_packet(before, Plane::ToBoard, frames, flushes, pushed + fetched)
     }
 
     /// The bill of the queue to the host since `before`.
-    pub(crate) fn to_host(self, before: &Self) -> PerPacket {
+    pub(crate) fn to_host(self, before: &Self) -> Option<PerPacket> {
+        let (now, then) = (&self.board?.1, &before.board?.1);
         let frames = self.host.to_host.frames - before.host.to_host.frames;
-        let posted = self.board.net.to_host_frames - before.board.net.to_host_frames;
+        let posted = now.net.to_host_frames - then.net.to_host_frames;
         let bounced = self.host.to_host.bounced - before.host.to_host.bounced;
         let flushes = self.host.to_host.sleep_flushes - before.host.to_host.sleep_flushes
-            + self.board.queues[0].flushes
-            - before.board.queues[0].flushes;
+            + now.queues[0].flushes
+            - then.queues[0].flushes;
         self.per_packet(before, Plane::ToHost, frames, flushes, posted + bounced)
     }
 
@@ -115,14 +124,14 @@ impl Reading {
         frames: u64,
         flushes: u64,
         copies: u64,
-    ) -> PerPacket {
-        let bill = self.bill - before.bill;
+    ) -> Option<PerPacket> {
+        let bill = self.board?.0 - before.board?.0;
         let of = |who| bill[(who, plane)];
         let (host, board, dma) =
             (of(Initiator::HostCpu), of(Initiator::BoardCpu), of(Initiator::BoardDma));
         let reads = host.bus_reads() + board.bus_reads();
         let each = |count: u64| count as f64 / frames.max(1) as f64;
-        PerPacket {
+        Some(PerPacket {
             bus_reads: each(reads.saturating_sub(flushes)),
             dma_fetches: each(dma.bus_reads()),
             sleep_flushes: each(flushes),
@@ -131,6 +140,6 @@ impl Reading {
             doorbells: each(host.doorbells),
             interrupts: each(board.interrupts),
             copies: each(copies),
-        }
+        })
     }
 }

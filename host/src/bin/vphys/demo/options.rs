@@ -1,5 +1,6 @@
 //! What can be asked of the demo.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,6 +10,7 @@ use virtio_phys_host::session::{FeatureMask, Layout};
 use virtio_phys_host::tap::InterfaceMode;
 
 use crate::emulated_board::BoardFault;
+use crate::qemu::Machine;
 
 /// Options of `vphys demo`.
 #[derive(Args, Clone, Debug)]
@@ -39,6 +41,13 @@ pub(crate) struct Options {
         conflicts_with = "shell"
     )]
     pub(crate) boards: u8,
+    /// Run the board's firmware in QEMU, on another processor, instead of
+    /// emulating the board in this process.
+    #[arg(long, value_name = "MACHINE", value_enum, conflicts_with_all = ["boards", "board_fault"])]
+    pub(crate) board: Option<Machine>,
+    /// The firmware for it, as an ELF file, instead of what ./check firmware built.
+    #[arg(long, value_name = "FILE", requires = "board")]
+    pub(crate) firmware: Option<PathBuf>,
     /// Name of the interface, or a pattern such as vphys%d.
     #[arg(long, value_name = "NAME", default_value = "vphys%d")]
     pub(crate) interface: String,

@@ -11,7 +11,7 @@ use virtio_phys_host::session::Terms;
 use virtio_phys_host::signals::EndSignals;
 
 use super::Options;
-use super::bill::{self, Reading};
+use super::bill::{self, Instruments, Reading};
 use super::pair_report::{BoardReport, PairReport};
 use super::progress::Progress;
 use super::report::BothWays;
@@ -148,8 +148,8 @@ impl Measurement<'_> {
                 interface: status.interface,
                 frames: BothWays { to_board, to_host },
                 per_packet: BothWays {
-                    to_board: after.to_board(&before),
-                    to_host: after.to_host(&before),
+                    to_board: after.to_board(&before).unwrap_or_default(),
+                    to_host: after.to_host(&before).unwrap_or_default(),
                 },
                 completion_polled: status.counters.to_host.completion_polled + board.service.polled,
             }
@@ -244,6 +244,9 @@ impl Measurement<'_> {
     /// All counters, once nobody moves any more.
     fn quiet_readings(&self) -> Result<Vec<Reading>> {
         let each = self.slots.iter().zip(self.links);
-        each.map(|(slot, link)| bill::quiet(self.watch, &slot.bus, link, &slot.board)).collect()
+        each.map(|(Slot { bus, board }, link)| {
+            bill::quiet(self.watch, Some(Instruments { bus, board }), link)
+        })
+        .collect()
     }
 }

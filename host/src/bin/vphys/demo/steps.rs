@@ -3,8 +3,11 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use virtio_phys_host::bus::Bus;
+use virtio_phys_host::bus::ivshmem::{IvshmemBus, IvshmemOptions};
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
 use virtio_phys_host::daemon::{
     Board, BoardOptions, DaemonError, InterfaceOptions, Stations, WorkerOptions,
@@ -14,15 +17,16 @@ use virtio_phys_host::session::{SessionConfig, Terms};
 use virtio_phys_host::signals::EndSignals;
 use virtio_phys_host::tap::InterfaceMode;
 
-use super::bill::{self, Reading};
+use super::bill::{self, Instruments, Reading};
 use super::pair;
 use super::pair_report::PairReport;
 use super::ping::{Pinger, percentile_us};
 use super::progress::Progress;
 use super::report::{BothWays, Checked, Failure, Report, RoundTrip};
-use super::watch::{Ended, Watch, attached};
+use super::watch::{Ended, Watch, attached_while};
 use super::{Options, shell, traffic};
 use crate::emulated_board::{Addresses, Behind, EmulatedBoard, Setup};
+use crate::qemu::QemuBoard;
 
 /// Addresses inside the demo's own namespace; nothing else is there.
 const HOST_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -33,6 +37,9 @@ const PREFIX_V4: u8 = 24;
 const PREFIX_V6: u8 = 64;
 pub(super) const ADDRESSES: Addresses =
     Addresses { v4: (BOARD_V4, PREFIX_V4), v6: (BOARD_V6, PREFIX_V6) };
+
+/// How long firmware in QEMU may take from its start to the first session.
+const BOOTED_WITHIN: Duration = Duration::from_secs(30);
 
 const PINGS: u16 = 200;
 const ECHO_BYTES: usize = 4 << 20;
@@ -94,6 +101,13 @@ fn perform(options: &Options) -> Result<Done> {
     if options.boards > 1 {
         return pair::perform(options, progress, &signals).map(|report| Done::Pair(report.into()));
     }
+    if let Some(machine) = options.board {
+        let mut board = QemuBoard::start(machine, options.firmware.as_deref())?;
+        let bus = IvshmemBus::new(IvshmemOptions::new(board.socket()));
+        let start = Instant::now();
+        let booting = || board.check().map(|()| start.elapsed() < BOOTED_WITHIN);
+        return with_board(options, progress, &signals, bus, None, booting);
+    }
     let bus = SimBus::new(SimOptions::counted())?;
     let setup = Setup {
         name: "emulated board".to_owned(),
@@ -103,18 +117,22 @@ fn perform(options: &Options) -> Result<Done> {
         fault: options.board_fault,
     };
     let board = EmulatedBoard::start(&bus, setup)?;
-    let outcome = with_board(options, progress, &signals, &bus, &board);
+    let instruments = Some(Instruments { bus: &bus, board: &board });
+    let outcome = with_board(options, progress, &signals, bus.host(), instruments, || Ok(false));
     // In the order of a real shutdown: the link has ended, now the board.
     board.stop();
     outcome
 }
 
-fn with_board(
+/// `booting` is asked when an attach has failed: whether the board may still
+/// be on its way.
+fn with_board<B: Bus + Send + 'static>(
     options: &Options,
     progress: Progress,
     signals: &EndSignals,
-    bus: &SimBus,
-    board: &EmulatedBoard,
+    bus: B,
+    instruments: Option<Instruments<'_>>,
+    booting: impl FnMut() -> Result<bool>,
 ) -> Result<Done> {
     let mut interface = String::new();
     let (link, terms) = progress.step(
@@ -122,9 +140,9 @@ fn with_board(
         || {
             let addresses =
                 vec![(IpAddr::V4(HOST_V4), PREFIX_V4), (IpAddr::V6(HOST_V6), PREFIX_V6)];
-            let link = Board::start(bus.host(), board_options(options, addresses))?;
+            let link = Board::start(bus, board_options(options, addresses))?;
             interface = link.status().interface;
-            let terms = attached(&link, signals)?;
+            let terms = attached_while(&link, signals, booting)?;
             Ok((link, terms))
         },
         |(link, terms)| {
@@ -135,12 +153,14 @@ fn with_board(
             )
         },
     )?;
-    bill::label(bus, &terms);
+    if let Some(Instruments { bus, .. }) = instruments {
+        bill::label(bus, &terms);
+    }
     let watch = Watch::new(signals, std::slice::from_ref(&link));
     let outcome = if options.shell {
         print(&welcome(&interface)).and_then(|()| shell::run(signals, watch)).map(Done::Shell)
     } else {
-        Measurement { options, progress, watch, bus, link: &link, terms: &terms, board }
+        Measurement { options, progress, watch, instruments, link: &link, terms: &terms }
             .run()
             .map(|report| Done::Measured(Box::new(report)))
     };
@@ -198,10 +218,9 @@ struct Measurement<'a> {
     options: &'a Options,
     progress: Progress,
     watch: Watch<'a>,
-    bus: &'a SimBus,
+    instruments: Option<Instruments<'a>>,
     link: &'a Board,
     terms: &'a Terms,
-    board: &'a EmulatedBoard,
 }
 
 impl Measurement<'_> {
@@ -260,7 +279,8 @@ impl Measurement<'_> {
             },
             told,
         )?;
-        let (host, board) = (self.link.status().counters, self.board.counters());
+        let host = self.link.status().counters;
+        let board = self.instruments.map(|instruments| instruments.board.counters());
         let terms = self.terms;
         Ok(Report {
             ok: true,
@@ -278,8 +298,11 @@ impl Measurement<'_> {
                 tcp_to_board: down.bytes,
                 tcp_to_host: up.bytes,
             },
-            per_packet: BothWays { to_board, to_host },
-            completion_polled: host.to_host.completion_polled + board.service.polled,
+            per_packet: to_board
+                .zip(to_host)
+                .map(|(to_board, to_host)| BothWays { to_board, to_host }),
+            completion_polled: host.to_host.completion_polled
+                + board.map_or(0, |board| board.service.polled),
         })
     }
 
@@ -315,6 +338,6 @@ impl Measurement<'_> {
     }
 
     fn quiet_reading(&self) -> Result<Reading> {
-        bill::quiet(self.watch, self.bus, self.link, self.board)
+        bill::quiet(self.watch, self.instruments, self.link)
     }
 }

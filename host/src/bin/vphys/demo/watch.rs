@@ -114,6 +114,16 @@ impl<'a> Watch<'a> {
 
 /// Waits until the board is attached: what was agreed on.
 pub(crate) fn attached(board: &Board, signals: &EndSignals) -> Result<Terms> {
+    attached_while(board, signals, || Ok(false))
+}
+
+/// The same; what fails is tried again while `again` says so, which is asked
+/// each time.
+pub(crate) fn attached_while(
+    board: &Board,
+    signals: &EndSignals,
+    mut again: impl FnMut() -> Result<bool>,
+) -> Result<Terms> {
     loop {
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
@@ -129,7 +139,7 @@ pub(crate) fn attached(board: &Board, signals: &EndSignals) -> Result<Terms> {
         match (status.state, status.terms, status.last_failure) {
             (LinkState::Up, Some(terms), _) => return Ok(terms),
             // The daemon would try again; the demo shows what is wrong.
-            (_, _, Some(failure)) => return Err(anyhow!(failure)),
+            (_, _, Some(failure)) if !again()? => return Err(anyhow!(failure)),
             _ => {}
         }
     }
