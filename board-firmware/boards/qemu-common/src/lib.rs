@@ -10,7 +10,14 @@
     warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+pub mod console;
+pub mod endpoint;
 pub mod machine;
+pub mod parameters;
 pub mod pci;
+pub mod port;
 pub mod raw;
+mod run;
 pub mod vectors;
+
+pub use run::{after_a_crash, run};

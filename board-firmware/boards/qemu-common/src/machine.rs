@@ -1,26 +1,7 @@
 //! What a processor brings: time, sleep, interrupts, and where PCI lies.
 
 use crate::pci::ConfigSpace;
-
-/// Where PCI addresses may be given out, and where the processor sees them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Aperture {
-    /// First address on the bus.
-    pub bus: u64,
-    /// The same for the processor.
-    pub cpu: u64,
-    /// Bytes.
-    pub len: u64,
-}
-
-/// A message-signalled interrupt: what the function writes, and where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Message {
-    /// The address on the bus.
-    pub address: u64,
-    /// What is written there.
-    pub data: u32,
-}
+use crate::raw::{Aperture, Message, PaintedStack};
 
 /// How a boot ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +39,13 @@ pub trait Machine {
     /// Returns at once where [`crate::vectors::any`] says that one has come
     /// before; none is lost between the look and the sleep.
     fn sleep_until(&mut self, until_us: u64);
+
+    /// A number that is another one in each boot: a counter that a reset does
+    /// not stop, the time of day, noise.
+    fn entropy(&self) -> u64;
+
+    /// The stack.
+    fn stack(&self) -> PaintedStack;
 
     /// Ends this boot.
     fn end(&mut self, how: End) -> !;

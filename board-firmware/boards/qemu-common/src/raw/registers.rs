@@ -27,6 +27,13 @@ impl Registers {
         Self { base, len }
     }
 
+    /// The `len` bytes at `offset`, a multiple of 8, as a block of their own.
+    #[must_use]
+    pub fn part(&self, offset: usize, len: usize) -> Option<Self> {
+        let inside = offset.checked_add(len)? <= self.len && offset.is_multiple_of(8);
+        Some(Self { base: self.base.checked_add(offset).filter(|_| inside)?, len })
+    }
+
     /// The register at `offset`, if it is inside and aligned to its width.
     fn at<T: Copy>(&self, offset: usize) -> Option<VolatilePtr<'_, T>> {
         let width = size_of::<T>();
@@ -61,5 +68,17 @@ impl Registers {
         if let Some(register) = self.at::<u8>(offset) {
             register.write(value);
         }
+    }
+}
+
+#[cfg(test)]
+impl Registers {
+    /// So many bytes of memory that is never freed, all ones.
+    pub(crate) fn leaked(len: usize) -> Self {
+        let words = Box::leak(vec![u64::MAX; len / 8].into_boxed_slice());
+        let base = words.as_mut_ptr().expose_provenance();
+        // SAFETY: plain memory, aligned to 8, that lives for ever, and to which
+        // the only reference ends here.
+        unsafe { Self::new(base, len / 8 * 8) }
     }
 }
