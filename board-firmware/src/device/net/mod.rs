@@ -21,6 +21,7 @@ mod options;
 mod port;
 mod sink;
 pub mod stack;
+mod talker;
 #[cfg(test)]
 mod tests;
 mod to_board;
@@ -31,3 +32,4 @@ pub use echo::Echo;
 pub use model::{CONTROLQ, MtuSet, NetDevice, RECEIVEQ, TRANSMITQ};
 pub use options::{NetError, NetMemory, NetOptions};
 pub use port::{FrameHandler, Port};
+pub use talker::{Talker, Tally, Task};

@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use board::device::net::{Talker, Tally, Task};
+use board::program::{Card, mac};
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
 use virtio_phys_host::daemon::Board;
 use virtio_phys_host::netlink::Netlink;
@@ -17,7 +19,11 @@ use super::progress::Progress;
 use super::report::BothWays;
 use super::steps::{ADDRESSES, board_options, settled};
 use super::watch::{Watch, attached};
-use crate::emulated_board::{Behind, EmulatedBoard, Setup, Talk, Tally, Task};
+use crate::emulated_board::{Behind, EmulatedBoard, Setup, Talk};
+
+/// The boards' numbers.
+const A: u8 = 0xA0;
+const B: u8 = 0xB0;
 
 /// The bridge's name; the namespace is the demo's own.
 const BRIDGE: &str = "bridge0";
@@ -51,9 +57,10 @@ pub(super) fn perform(
         behind,
         fault: options.board_fault,
     };
-    let b = setup("board B", 0xB0, Behind::Echo);
-    let talk = Talk::new(b.mac(), options.mtu);
-    let a = setup("board A", 0xA0, Behind::Talker(talk.clone()));
+    let b = setup("board B", B, Behind::Echo);
+    let mtu = u16::try_from(options.mtu).unwrap_or(u16::MAX);
+    let talk = Talk::new(Talker::new(mac(A, Card::Board), b.mac(), mtu));
+    let a = setup("board A", A, Behind::Talker(talk.clone()));
     let mut slots = Vec::new();
     for setup in [a, b] {
         let bus = SimBus::new(SimOptions::counted())?;

@@ -12,7 +12,6 @@ use nix::poll::{PollFd, ppoll};
 use nix::sys::time::TimeSpec;
 use shared::link::{Epoch, Versions};
 
-use super::talker::Talker;
 use super::{Behind, BoardFault, Setup};
 
 /// Bytes of each of the stack's large socket buffers.
@@ -43,8 +42,7 @@ pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundin
         let order = match &setup.behind {
             Behind::Echo => boot(port, &board, epoch, memory, Echo::swapping(), around),
             Behind::Talker(talk) => {
-                let talker = Talker::new(talk.clone(), setup.mac());
-                boot(port, &board, epoch, memory, net::Port::new(talker, 0), around)
+                boot(port, &board, epoch, memory, net::Port::new(talk.clone(), 0), around)
             }
             Behind::Stack => {
                 let stack = (&addresses, sockets.as_mut_slice());

@@ -3,7 +3,7 @@
 
 mod machine;
 mod port;
-mod talker;
+mod talk;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use virtio_phys_host::daemon::Stop;
 
 pub(crate) use machine::{Clock, run};
 pub(crate) use port::{IvshmemPort, SimPort};
-pub(crate) use talker::{Talk, Tally, Task};
+pub(crate) use talk::Talk;
 
 /// What the board is to be like.
 #[derive(Clone, Debug)]

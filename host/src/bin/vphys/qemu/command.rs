@@ -38,6 +38,15 @@ impl Machine {
         }
     }
 
+    /// Where the firmware looks for its parameters: its linker script's `__parameters`.
+    const fn parameters(self) -> u64 {
+        match self {
+            Self::QemuAarch64 => 0x4010_0000,
+            Self::QemuRiscv64 => 0x8010_0000,
+            Self::QemuPowerpc => 0x0010_0000,
+        }
+    }
+
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::QemuAarch64 => &[
@@ -66,6 +75,9 @@ pub(crate) struct Launch {
     pub(crate) serial: Option<PathBuf>,
     /// Where QEMU listens for its monitor protocol.
     pub(crate) monitor: Option<PathBuf>,
+    /// A file that tells this board what others of its kind are not told
+    /// (`qemu_common::parameters`).
+    pub(crate) parameters: Option<PathBuf>,
 }
 
 impl Launch {
@@ -86,6 +98,11 @@ impl Launch {
             let mut socket = joined("unix:", monitor);
             socket.push(",server=on,wait=off");
             command.arg("-qmp").arg(socket);
+        }
+        if let Some(file) = &self.parameters {
+            let mut loader = joined("loader,file=", file);
+            loader.push(format!(",addr={:#x},force-raw=on", self.machine.parameters()));
+            command.arg("-device").arg(loader);
         }
         command.arg("-kernel").arg(&self.firmware);
         command.stdin(Stdio::null()).stdout(Stdio::null());

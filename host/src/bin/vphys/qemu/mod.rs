@@ -51,7 +51,8 @@ impl QemuBoard {
         let socket = folder.0.join("ivshmem");
         let options = ServerOptions { memory: MEMORY, vectors: VECTORS, ..Default::default() };
         let server = Server::bind(&socket, options)?.start()?;
-        let launch = Launch { machine, firmware, socket, serial: None, monitor: None };
+        let launch =
+            Launch { machine, firmware, socket, serial: None, monitor: None, parameters: None };
         let process = launch.command().spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 let (program, package) = machine.program();
