@@ -18,6 +18,7 @@ pub mod pci;
 pub mod port;
 pub mod raw;
 mod run;
+mod station;
 pub mod vectors;
 
 pub use run::{after_a_crash, run};

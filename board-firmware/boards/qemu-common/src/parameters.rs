@@ -59,6 +59,12 @@ pub enum Behind {
     Stack,
     /// `echo`: each frame comes back, its MAC addresses exchanged.
     Echo,
+    /// `talker:NUMBER`: frames go to the board of that number, which is to
+    /// send them back; the console says how many did.
+    Talker {
+        /// That board's number.
+        peer: u8,
+    },
 }
 
 impl Parameters {
@@ -103,6 +109,10 @@ impl Parameters {
             ("ipv6", address) => self.v6 = network(address, 128)?,
             ("behind", "stack") => self.behind = Behind::Stack,
             ("behind", "echo") => self.behind = Behind::Echo,
+            ("behind", talker) => {
+                let peer = talker.strip_prefix("talker:")?.parse().ok()?;
+                self.behind = Behind::Talker { peer };
+            }
             ("outbound", "yes") => self.outbound = true,
             ("outbound", "no") => self.outbound = false,
             ("crash", "reset") => self.crash_exits = false,
@@ -148,6 +158,11 @@ mod tests {
     }
 
     #[test]
+    fn a_talker_is_told_to_whom_it_talks() {
+        assert_eq!(read("virtio-phys behind=talker:2").behind, Behind::Talker { peer: 2 });
+    }
+
+    #[test]
     fn untouched_memory_says_nothing() {
         let default = Parameters::of(IDENTITY);
         let blocks: [&[u8]; 4] = [&[0; 4096], &[0xFF; 4096], b"", b"number=3 virtio-phys number=3"];
@@ -168,6 +183,7 @@ mod tests {
             "ipv4=10.0.0.1/33",
             "ipv6=::1/129",
             "behind=nothing",
+            "behind=talker:256",
             "outbound=",
             "crash",
             "colour=red",

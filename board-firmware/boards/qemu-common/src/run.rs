@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use board::device::net::Echo;
 use board::device::net::stack::Stack;
+use board::device::net::{self, Echo};
 use board::program::{
     self, Addresses, HEARTBEAT, Memory, Order, Port, ProgramError, Setup, Surroundings,
 };
@@ -18,6 +18,7 @@ use crate::machine::{End, Machine};
 use crate::parameters::{Behind, Parameters};
 use crate::port::EndpointPort;
 use crate::raw::Owned;
+use crate::station::Station;
 use crate::vectors;
 
 /// Bytes of each of the stack's large socket buffers.
@@ -108,6 +109,10 @@ fn boot(
             let addresses = Addresses { v4: (v4.0.octets(), v4.1), v6: (v6.0.octets(), v6.1) };
             let stack = (&addresses, &mut sockets[..]);
             program::boot_with_stack(port, &setup, epoch, memory, stack, &mut around)
+        }
+        Behind::Talker { peer } => {
+            let station = net::Port::new(Station::new(setup.number, peer), 0);
+            program::boot(port, &setup, epoch, memory, station, &mut around)
         }
         Behind::Echo => program::boot(port, &setup, epoch, memory, Echo::swapping(), &mut around),
     }
