@@ -1,6 +1,5 @@
 //! What a link costs that has nothing to carry.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::has_tun;
 use crate::process::{Program, until};
 use crate::stage::Stage;
 use crate::stream::Stream;
+use crate::taken::Taken;
 
 /// What is measured, and the part of it that is 0.0 % when it is rounded.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -28,36 +28,6 @@ const WORK: u32 = 3;
 /// in the end. That takes its time: a shorter window, and its part.
 const PAUSE: Duration = Duration::from_secs(2);
 const NOTHING_IN_A_PAUSE: Duration = Duration::from_millis(1);
-
-/// What a process has taken so far, all threads together.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Taken {
-    /// Processor time, to the nanosecond.
-    time: Duration,
-    /// How often a thread went to sleep, for which it has to have been awake.
-    sleeps: u64,
-}
-
-impl Taken {
-    fn by(program: &Program) -> Self {
-        let mut all = Self::default();
-        for task in fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap() {
-            let task = task.unwrap().path();
-            let schedstat = fs::read_to_string(task.join("schedstat")).unwrap();
-            let nanos = schedstat.split(' ').next().unwrap().parse().unwrap();
-            let status = fs::read_to_string(task.join("status")).unwrap();
-            let sleeps =
-                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            all.time += Duration::from_nanos(nanos);
-            all.sleeps += sleeps.unwrap().trim().parse::<u64>().unwrap();
-        }
-        all
-    }
-
-    fn since(self, before: Self) -> Self {
-        Self { time: self.time - before.time, sleeps: self.sleeps - before.sleeps }
-    }
-}
 
 /// What daemon and board take in `window`, and what one wake-up costs here and
 /// now of a thread that does nothing.

@@ -4,12 +4,14 @@
 #![cfg(feature = "emulated-board")]
 
 mod idle;
+mod interfaces;
 #[path = "../board/process.rs"]
 #[allow(dead_code, reason = "the board's tests use the rest")]
 mod process;
 mod stage;
 mod stream;
 mod survivor;
+mod taken;
 
 use std::net::UdpSocket;
 use std::path::Path;
@@ -17,8 +19,9 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use virtio_phys_host::namespace::in_namespace;
 
+use interfaces::Interfaces;
 use process::until;
-use stage::{Interfaces, Stage};
+use stage::Stage;
 use stream::Stream;
 use survivor::{Belongings, Survivor};
 

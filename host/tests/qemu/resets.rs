@@ -1,0 +1,134 @@
+//! Boards that are reset, or lose their power, in the middle of traffic.
+
+use nix::sys::signal::Signal;
+use virtio_phys_host::namespace::in_namespace;
+
+use crate::command::Machine;
+use crate::interfaces::Interfaces;
+use crate::process::until;
+use crate::rack::{ADDRESSES, Rack};
+use crate::stream::Stream;
+use crate::survivor::{Belongings, Survivor};
+
+/// Presses of the reset button, all machines together.
+const PRESSES: usize = 100;
+const PRESSES_LONG: usize = 1000;
+
+/// Losses of power.
+const LOSSES: usize = 50;
+
+/// After so many rounds a process has all the memory that it will ever have.
+const GROWN_UP: usize = 5;
+
+/// Datagrams that are under way when it happens.
+const LOAD: u64 = 64;
+
+const MACHINES: [Machine; 3] = [Machine::QemuAarch64, Machine::QemuRiscv64, Machine::QemuPowerpc];
+
+/// The reset buttons are pressed at any instant of the boards' lives: with
+/// traffic, and with whatever the last boot was at.
+fn reset_buttons(presses: usize) {
+    let mut rack = Rack::new(&MACHINES, ADDRESSES);
+    rack.start_daemon();
+    for slot in &mut rack.slots {
+        slot.start();
+    }
+    let mut streams = Vec::new();
+    for (slot, number) in (0..MACHINES.len()).zip(0..) {
+        rack.link_is_up(slot, 1);
+        streams.push(Stream::new(number));
+    }
+    for stream in &mut streams {
+        stream.flows(10);
+    }
+    let mut pressed = 0;
+    while pressed < presses {
+        for (slot, stream) in streams.iter_mut().enumerate() {
+            stream.load(LOAD);
+            // Every third time again at once, while it boots.
+            for _ in 0..=usize::from(pressed % 9 == 0) {
+                rack.slots[slot].press_reset();
+                pressed += 1;
+            }
+        }
+        for (slot, stream) in streams.iter_mut().enumerate() {
+            let sessions = rack.sessions(slot);
+            // The daemon may not have noticed yet: what counts is that frames flow.
+            rack.link_is_up(slot, sessions);
+            stream.flows(3);
+        }
+    }
+    println!("{pressed} resets, sessions {:?}", [0, 1, 2].map(|slot| rack.sessions(slot)));
+    rack.end();
+}
+
+/// SIGKILL for QEMU in the middle of traffic, and another QEMU: the carrier
+/// goes down and up, traffic flows, and nobody has more than before.
+fn power_losses() {
+    let interfaces = Interfaces::new();
+    let mut rack = Rack::up(Machine::QemuAarch64);
+    let mut stream = Stream::new(0);
+    stream.flows(10);
+    let index = interfaces.read("vphys0", "ifindex");
+    assert!(index.is_some());
+    let mut daemon = Survivor::new(rack.daemon.as_ref().unwrap());
+    let mut server = Survivor::new(&rack.slots[0].server);
+    for round in 0..LOSSES {
+        let sessions = rack.sessions(0);
+        let changes = interfaces.read("vphys0", "carrier_changes").unwrap();
+        stream.load(LOAD);
+        rack.slots[0].kill();
+        until("the loss", || rack.status(0)["state"] != "up");
+        until("the carrier's loss", || interfaces.read("vphys0", "carrier") == Some(0));
+        rack.slots[0].start();
+        rack.link_is_up(0, sessions + 1);
+        stream.flows(10);
+        assert_eq!(interfaces.read("vphys0", "ifindex"), index, "the interface stays");
+        assert!(interfaces.read("vphys0", "carrier_changes").unwrap() >= changes + 2);
+        daemon.has_not_grown(&format!("the daemon, round {round}"), round < GROWN_UP);
+        server.has_not_grown(&format!("the server, round {round}"), round < GROWN_UP);
+    }
+    let log = rack.end();
+    assert!(log.contains("all ones; the card is gone or switched off"), "{log}");
+}
+
+/// SIGKILL for the daemon in the middle of traffic, and another daemon: the
+/// board forgets the first one, and serves the second.
+fn daemons_die() {
+    let mut rack = Rack::up(Machine::QemuAarch64);
+    let mut stream = Stream::new(0);
+    stream.flows(10);
+    let first = Belongings::of(rack.daemon.as_ref().unwrap());
+    for _ in 0..10 {
+        stream.load(LOAD);
+        let mut daemon = rack.daemon.take().unwrap();
+        daemon.signal(Signal::SIGKILL);
+        daemon.end();
+        rack.start_daemon();
+        rack.link_is_up(0, 1);
+        stream.flows(10);
+        first.come_again("a daemon", rack.daemon.as_ref().unwrap());
+    }
+    rack.end();
+}
+
+#[test]
+fn boards_are_reset_a_hundred_times() {
+    in_namespace("resets::boards_are_reset_a_hundred_times", || reset_buttons(PRESSES));
+}
+
+#[test]
+#[ignore = "minutes"]
+fn boards_are_reset_a_thousand_times() {
+    in_namespace("resets::boards_are_reset_a_thousand_times", || reset_buttons(PRESSES_LONG));
+}
+
+#[test]
+fn a_board_loses_its_power_fifty_times() {
+    in_namespace("resets::a_board_loses_its_power_fifty_times", power_losses);
+}
+
+#[test]
+fn a_board_survives_its_daemons() {
+    in_namespace("resets::a_board_survives_its_daemons", daemons_die);
+}
