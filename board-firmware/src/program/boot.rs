@@ -4,8 +4,8 @@ use shared::link::Epoch;
 use shared::msg::body::ResultCode;
 
 use super::{
-    Addresses, BUSY_STEPS, CONTROL_LEN, Card, Counters, Memory, Order, Port, ProgramError, Setup,
-    Surroundings, mac,
+    Addresses, BUSY_STEPS, CONTROL_LEN, Card, Counters, Memory, Order, Parts, Port, ProgramError,
+    Setup, Surroundings, mac,
 };
 use crate::device::DeviceKind;
 use crate::device::console::{ConsoleDevice, Log, Shell};
@@ -13,8 +13,9 @@ use crate::device::net::stack::{
     PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
 };
 use crate::device::net::{NetBackend, NetDevice, NetMemory, NetOptions};
+use crate::dma::DmaEngine;
 use crate::service::{Next, Service, ServiceOptions};
-use crate::support::WindowBoard;
+use crate::support::{BoardSupport, WindowBoard};
 
 /// Longest MTU: the link's is the interface's, which the host sets.
 const MTU: u16 = 65_521;
@@ -63,7 +64,6 @@ pub fn boot<P: Port, B: NetBackend>(
     backend: B,
     around: &mut impl Surroundings,
 ) -> Result<Order, ProgramError> {
-    memory.clear();
     let wiring = port.wiring();
     let description = setup.describe(&wiring)?;
     let short = ProgramError::Bar { len: wiring.bar_len };
@@ -77,7 +77,31 @@ pub fn boot<P: Port, B: NetBackend>(
         |vector| port.raise(vector),
     )
     .that_reboots();
+    let engine = P::Engine::default();
+    let parts = Parts { control, description, support, engine, take_reset: || port.take_reset() };
+    boot_parts(parts, setup, epoch, memory, backend, around)
+}
 
+/// The same for a board that brings [`BoardSupport`] itself.
+///
+/// # Errors
+/// As for [`boot`].
+pub fn boot_parts<S, E, R, B>(
+    parts: Parts<S, E, R>,
+    setup: &Setup<'_>,
+    epoch: Epoch,
+    memory: &mut Memory,
+    backend: B,
+    around: &mut impl Surroundings,
+) -> Result<Order, ProgramError>
+where
+    S: BoardSupport,
+    E: DmaEngine<S::Window>,
+    R: FnMut() -> bool,
+    B: NetBackend,
+{
+    memory.clear();
+    let Parts { control, description, support, engine, mut take_reset } = parts;
     let [receive, transmit, commands] = &mut memory.queues;
     let [frame, waiting] = &mut memory.frames;
     let frames = NetMemory { slots: [receive, transmit], frame, waiting };
@@ -88,16 +112,15 @@ pub fn boot<P: Port, B: NetBackend>(
     let console = ConsoleDevice::new([receive, transmit], shell)?;
     let devices = [DeviceKind::Net(net), DeviceKind::Console(console)];
 
-    let engine = P::Engine::default();
     let options = ServiceOptions::default();
     let mut service = Service::new(control, 0, description, support, engine, devices, options)?;
     // A reset from before this boot is none of its business.
-    let _ = port.take_reset();
+    let _ = take_reset();
     service.boot(epoch, around.now_us() / 1000);
     let mut busy = 0;
     loop {
         let next = service.step_at(around.now_us());
-        if port.take_reset() || service.reboot_due() {
+        if take_reset() || service.reboot_due() {
             return Ok(Order::Reboot);
         }
         let until = match next {

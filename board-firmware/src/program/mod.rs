@@ -5,8 +5,9 @@
 //! way to wait ([`Surroundings`]), and [`Memory`]; [`boot`] or
 //! [`boot_with_stack`] is then all of it: a network device, a console with the
 //! log and a shell, one boot from the published control block to the next
-//! reset. Boards with other devices, or with caches to maintain, write this loop
-//! themselves, on [`crate::support::BoardSupport`].
+//! reset. Boards with caches to maintain, or windows to point somewhere, bring
+//! [`Parts`] in place of the port ([`boot_parts`]). Boards with other devices
+//! write this loop themselves, on [`crate::service`].
 
 mod boot;
 mod memory;
@@ -15,7 +16,7 @@ mod setup;
 use core::fmt;
 
 use shared::address::BusAddress;
-use shared::link::{ControlError, DoorbellDescription, Outbound};
+use shared::link::{BoardDescription, ControlError, DoorbellDescription, Outbound};
 use shared::virtq::QueueStats;
 use shared::window::Window;
 
@@ -24,10 +25,10 @@ use crate::device::net::NetError;
 use crate::device::net::stack::StackError;
 use crate::dma::DmaEngine;
 use crate::service::ServiceStats;
-use crate::support::Doorbells;
+use crate::support::{BoardSupport, Doorbells};
 use crate::trace::NetCounters;
 
-pub use self::boot::{boot, boot_with_stack};
+pub use self::boot::{boot, boot_parts, boot_with_stack};
 pub use self::memory::Memory;
 pub use self::setup::{Addresses, Card, HEARTBEAT, Setup, mac};
 
@@ -76,6 +77,22 @@ pub trait Port {
     fn raise(&self, vector: u16);
     /// Whether the host has reset the board since the last time.
     fn take_reset(&self) -> bool;
+}
+
+/// What a board brings that is no [`Port`]: it has caches to maintain, or
+/// outbound windows to point somewhere.
+#[derive(Debug)]
+pub struct Parts<S: BoardSupport, E, R> {
+    /// The first [`CONTROL_LEN`] bytes of BAR 0.
+    pub control: S::Window,
+    /// What the control block says; [`Setup::describe`] makes most of it.
+    pub description: BoardDescription,
+    /// Windows, doorbells, interrupts.
+    pub support: S,
+    /// What moves payload.
+    pub engine: E,
+    /// As [`Port::take_reset`].
+    pub take_reset: R,
 }
 
 /// What a pause ended with.

@@ -55,8 +55,12 @@ impl Setup<'_> {
         mac(self.number, Card::Board)
     }
 
-    /// What the control block says.
-    pub(super) fn describe(&self, wiring: &Wiring) -> Result<BoardDescription, ProgramError> {
+    /// What the control block says, of a board whose BARs take 64-bit stores
+    /// and whose interrupts stay behind its writes.
+    ///
+    /// # Errors
+    /// [`ProgramError::Bar`]: BAR 0 has no memory behind the control pages.
+    pub fn describe(&self, wiring: &Wiring) -> Result<BoardDescription, ProgramError> {
         let memory = BoardRegion {
             bar: 0,
             rights: Rights::READ_WRITE,
