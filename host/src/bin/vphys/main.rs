@@ -8,6 +8,7 @@ mod demo;
 #[cfg(feature = "emulated-board")]
 mod emulated_board;
 mod features;
+mod ivshmem_server;
 mod output;
 #[cfg(feature = "emulated-board")]
 mod qemu;
@@ -54,6 +55,24 @@ enum Command {
     /// whose configuration has a board with `bus = "ivshmem"` and this socket
     /// attaches to it. SIGUSR1 reboots the board; SIGTERM or Ctrl-C ends it.
     Board(board::Options),
+    /// Serve the memory and the vectors that one board and one host share.
+    ///
+    /// Speaks the ivshmem protocol of QEMU 2.5 and later. The board may be
+    /// firmware in QEMU:
+    ///
+    ///   -chardev socket,id=b0,path=PATH -device ivshmem-doorbell,chardev=b0,vectors=N
+    ///
+    /// with the N of --vectors, or any other client of the protocol; the host is
+    /// a daemon whose configuration has a board with `bus = "ivshmem"` and this
+    /// socket. Each board has a server of its own: all that its peers share, they
+    /// share with each other. Only the user who started the server may connect.
+    ///
+    /// Peers come and go as they like, each time under another number. SIGTERM or
+    /// Ctrl-C ends the server and removes its socket.
+    ///
+    /// Exit status: 0 if a signal ended it, 1 if it could not start, 2 if the
+    /// command line is wrong.
+    IvshmemServer(ivshmem_server::Options),
     /// How the daemon's boards are: link, sessions, last failure.
     Status(status::Options),
     /// The counters of the daemon's boards.
@@ -67,16 +86,20 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The daemon would say that it tries again; the demo says what was wrong, and ends.
-    env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("warn,virtio_phys_host::daemon=error"),
-    )
-    .format_timestamp(None)
-    .init();
+    // A server says who comes and goes.
+    let said = match arguments.command {
+        Command::IvshmemServer(_) => "warn,virtio_phys_host::bus::ivshmem::server=info",
+        _ => "warn,virtio_phys_host::daemon=error",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(said))
+        .format_timestamp(None)
+        .init();
     let outcome: anyhow::Result<ExitCode> = match arguments.command {
         #[cfg(feature = "emulated-board")]
         Command::Demo(options) => demo::run(&options),
         #[cfg(feature = "emulated-board")]
         Command::Board(options) => board::run(&options),
+        Command::IvshmemServer(options) => ivshmem_server::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Stats(options) => stats::run(&options),
         Command::Features(options) => features::run(&options),

@@ -8,12 +8,13 @@ use std::time::Duration;
 use nix::sys::epoll::EpollTimeout;
 use shared::address::BusAddress;
 use shared::link::{DoorbellDescription, Outbound};
+use shared::window::Window;
 
 use super::client::{Client, Memory};
 use super::error::{IvshmemError, Step};
 use super::vector::Watch;
 use super::window::IvshmemWindow;
-use super::{DOORBELL_BAR, DOORBELL_OFFSET};
+use super::{DOORBELL_BAR, DOORBELL_OFFSET, HOST_PEER, peer_of};
 use crate::bus::BusError;
 
 /// Doorbells that a board can have: one bit each.
@@ -120,10 +121,14 @@ impl IvshmemBoard {
     }
 
     /// Raises an interrupt vector of the host, behind all that this thread has
-    /// stored before.
+    /// stored before. Without a host nothing happens, nor with one that says
+    /// that it is somebody who is not there.
     pub fn raise(&self, vector: u16) {
-        if let Some(client) = &self.state().client {
-            client.ring_all(vector);
+        let Some(place) = self.memory.host(HOST_PEER, 4) else { return };
+        let Some(host) = peer_of(place.load(0)) else { return };
+        let state = self.state();
+        if let Some(bell) = state.client.as_ref().and_then(|client| client.bell(host, vector)) {
+            bell.ring();
         }
     }
 

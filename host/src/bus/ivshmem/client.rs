@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt,
 };
+use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use shared::raw::RamWindow;
 use shared::window::Window;
 
@@ -43,6 +44,8 @@ const LONGEST: u64 = 1 << 40;
 pub(super) struct Memory {
     file: Arc<OwnedFd>,
     window: RamWindow<Arc<MmapRaw>>,
+    /// Made of huge pages. None of those is given back: it might not come again.
+    huge: bool,
 }
 
 impl Memory {
@@ -52,7 +55,9 @@ impl Memory {
         if !len.is_power_of_two() || !(SHORTEST..=LONGEST).contains(&len) {
             return Err(MapError::Length(len));
         }
-        Ok(Self { file: Arc::new(file), window })
+        let kind = fstatfs(&file).map_err(|errno| MapError::System(errno.into()))?;
+        let huge = kind.filesystem_type() == HUGETLBFS_MAGIC;
+        Ok(Self { file: Arc::new(file), window, huge })
     }
 
     /// Bytes of each half.
@@ -72,11 +77,11 @@ impl Memory {
     }
 
     /// Makes `len` bytes of the host's half zero, which also gives their pages
-    /// back to the kernel.
+    /// back to the kernel, unless they are huge.
     pub(super) fn clear_host(&self, offset: u64, len: u64) {
         let place = |value: u64| nix::libc::off_t::try_from(value).ok();
         let punched = match (place(self.half() + offset), place(len)) {
-            (Some(at), Some(len)) => {
+            (Some(at), Some(len)) if !self.huge => {
                 let flags =
                     FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
                 fallocate(&self.file, flags, at, len).is_ok()
@@ -265,13 +270,6 @@ impl Client {
 
     pub(super) fn has_peer(&self, peer: u16) -> bool {
         self.peers.contains_key(&peer)
-    }
-
-    /// Rings that vector of every peer that has it.
-    pub(super) fn ring_all(&self, vector: u16) {
-        for bell in self.peers.values().filter_map(|bells| bells.get(usize::from(vector))) {
-            bell.ring();
-        }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

@@ -79,6 +79,20 @@ pub enum IvshmemError {
     },
     /// The memory that the server offers cannot be used.
     Memory(MapError),
+    /// The kernel has no huge pages.
+    NoHugePages {
+        /// Its reason.
+        error: io::Error,
+    },
+    /// The kernel does not give that much in huge pages.
+    HugePages {
+        /// Bytes that were asked for.
+        len: u64,
+        /// Bytes of one page.
+        page: u64,
+        /// Its reason.
+        error: io::Error,
+    },
     /// Somebody else serves this socket already.
     Served {
         /// The socket.
@@ -161,6 +175,22 @@ impl fmt::Display for IvshmemError {
                     )
                 }
             },
+            Self::NoHugePages { error } => {
+                write!(f, "this kernel gives no huge pages: {error}; do without them")
+            }
+            Self::HugePages { len, page, error: _ } if len < page => write!(
+                f,
+                "{len} bytes are less than one huge page, of {page} bytes: ask for as much, or \
+                 do without huge pages"
+            ),
+            Self::HugePages { len, page, error } => write!(
+                f,
+                "the kernel gives no {len} bytes in huge pages: {error}; have it set {count} of \
+                 {size} KiB aside (sysctl vm.nr_hugepages={count}, more if others use some), or \
+                 do without huge pages",
+                count = len.div_ceil((*page).max(1)),
+                size = page / 1024,
+            ),
             Self::Served { path } => write!(
                 f,
                 "{} is served already: stop the other board, or choose another socket",
@@ -254,6 +284,22 @@ mod tests {
                 IvshmemError::Memory(MapError::System(system())),
                 "cannot map the ivshmem server's memory: Operation not permitted (os error 1); \
                  the server must give it for writing too, without F_SEAL_WRITE",
+            ),
+            (
+                IvshmemError::NoHugePages { error: system() },
+                "this kernel gives no huge pages: Operation not permitted (os error 1); do \
+                 without them",
+            ),
+            (
+                IvshmemError::HugePages { len: 1 << 20, page: 2 << 20, error: system() },
+                "1048576 bytes are less than one huge page, of 2097152 bytes: ask for as much, \
+                 or do without huge pages",
+            ),
+            (
+                IvshmemError::HugePages { len: 64 << 20, page: 2 << 20, error: system() },
+                "the kernel gives no 67108864 bytes in huge pages: Operation not permitted (os \
+                 error 1); have it set 32 of 2048 KiB aside (sysctl vm.nr_hugepages=32, more if \
+                 others use some), or do without huge pages",
             ),
             (
                 IvshmemError::Served { path: "/run/b0.sock".into() },

@@ -19,7 +19,7 @@ use super::client::Client;
 use super::error::IvshmemError;
 use super::vector::{Bell, Watch};
 use super::window::IvshmemWindow;
-use super::{DOORBELL_BAR, DOORBELL_OFFSET, REGISTERS_LEN};
+use super::{DOORBELL_BAR, DOORBELL_OFFSET, HOST_PEER, REGISTERS_LEN};
 use crate::bus::{Bus, BusError, HostMemory, Latch, Ring};
 
 /// How the host talks to an ivshmem server.
@@ -106,7 +106,13 @@ impl Host {
             self.client = Some(client);
         }
         // Always there now; the error is for the compiler.
-        self.client.as_mut().ok_or(IvshmemError::Closed { step: super::Step::Version })
+        let client =
+            self.client.as_mut().ok_or(IvshmemError::Closed { step: super::Step::Version })?;
+        // Each time anew: another host, or anybody, may have written there.
+        if let Some((place, ours)) = host_word(client) {
+            place.store(0, ours);
+        }
+        Ok(client)
     }
 
     /// The connection of the attach that runs.
@@ -152,6 +158,21 @@ impl Host {
     }
 }
 
+/// Where boards look for the host's number, and what this host writes there.
+fn host_word(client: &Client) -> Option<(impl Window, u32)> {
+    Some((client.memory().host(HOST_PEER, 4)?, u32::from(client.id()) + 1))
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let word = self.client.as_ref().and_then(host_word);
+        // Another host may have come meanwhile.
+        if let Some((place, _)) = word.filter(|(place, ours)| place.load::<u32>(0) == *ours) {
+            place.store(0, 0_u32);
+        }
+    }
+}
+
 impl Bus for IvshmemBus {
     type Window = IvshmemWindow;
     type Doorbell = IvshmemDoorbell;
@@ -166,8 +187,8 @@ impl Bus for IvshmemBus {
     }
 
     /// Memory, which takes words of any width. Connects if there is no
-    /// connection. With BAR 0 a new attach begins: a board that had gone may be
-    /// back.
+    /// connection, and says who the host is. With BAR 0 a new attach begins: a
+    /// board that had gone may be back.
     fn bar(&self, index: u8, _widest: StoreWidth) -> Result<IvshmemWindow, BusError> {
         if index != 0 {
             return Err(BusError::NoBar { index });

@@ -14,7 +14,8 @@
 //!   of registers ([`DOORBELL_BAR`]), value `peer << 16 | vector`. Doorbell i is
 //!   vector i of the board's peer; the vector behind its last doorbell asks the
 //!   board to reboot.
-//! - Interrupts go to every other peer: there is one host.
+//! - Interrupts go to one peer, the host: the first word of its half, which is
+//!   never shared, says which it is.
 //!
 //! Not for: hosts that distrust each other. All peers see all of the memory,
 //! and there is no IOMMU (docs/safety.md, "ivshmem").
@@ -45,3 +46,11 @@ pub const DOORBELL_OFFSET: u64 = 12;
 
 /// Bytes of the registers.
 const REGISTERS_LEN: u64 = 256;
+
+/// Where in the host's half it says which peer it is: a u32, the number plus 1.
+const HOST_PEER: u64 = 0;
+
+/// The peer that such a word names; `None` where it names none.
+fn peer_of(word: u32) -> Option<u16> {
+    word.checked_sub(1)?.try_into().ok()
+}

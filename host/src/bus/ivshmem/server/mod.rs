@@ -4,6 +4,8 @@
 //! bounded queue, and one that breaks a rule, or is too slow for its queue, is
 //! let go; the others go on.
 
+mod lines;
+mod memory;
 mod peers;
 mod run;
 
@@ -11,21 +13,19 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::epoll::{EpollFlags, EpollTimeout};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::ftruncate;
 
 use super::error::IvshmemError;
 use super::vector::Watch;
-use crate::raw::{self, MapError};
+use crate::raw;
+use lines::Why;
+use memory::memory;
 use peers::Peers;
 
 pub use run::RunningServer;
@@ -34,8 +34,11 @@ pub use run::RunningServer;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerOptions {
     /// Bytes of shared memory: a power of two, at least 1 MiB. Pages that
-    /// nobody touches cost nothing.
+    /// nobody touches cost nothing, unless they are huge.
     pub memory: u64,
+    /// Whether it is made of huge pages (of the kernel's usual size), all of
+    /// which are taken at once.
+    pub huge_pages: bool,
     /// Vectors of each peer, 1 to 64.
     pub vectors: u16,
     /// Peers at a time, at most 64.
@@ -44,7 +47,7 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { memory: 128 << 20, vectors: 16, peers: 16 }
+        Self { memory: 128 << 20, huge_pages: false, vectors: 16, peers: 16 }
     }
 }
 
@@ -60,7 +63,7 @@ const LISTENER: u64 = 1 << 32;
 const STOP: u64 = LISTENER + 1;
 
 /// An ivshmem server. It does nothing by itself: [`Server::turn`] does what is
-/// due, [`Server::start`] lets a thread do it.
+/// due, [`Server::serve`] goes on with that, [`Server::start`] lets a thread do it.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
@@ -78,10 +81,10 @@ impl Server {
     ///
     /// # Errors
     /// The socket is served already, or cannot be made; the memory's length is
-    /// none that can be used.
+    /// none that can be used, or there are too few huge pages.
     pub fn bind(path: impl Into<PathBuf>, options: ServerOptions) -> Result<Self, IvshmemError> {
         let path = path.into();
-        let memory = memory(options.memory)?;
+        let memory = memory(options.memory, options.huge_pages)?;
         let listener = listener(&path)?;
         let status =
             fs::symlink_metadata(&path).map_err(IvshmemError::system("read the socket"))?;
@@ -107,7 +110,7 @@ impl Server {
     }
 
     /// Waits until something is to be done, at most `timeout`, and does it.
-    /// `false`: the descriptor given to [`Server::start`] asks to stop.
+    /// `false`: the descriptor given to [`Server::serve`] asks to stop.
     pub fn turn(&mut self, timeout: EpollTimeout) -> bool {
         let timeout = if self.paused { EpollTimeout::from(PAUSE) } else { timeout };
         let mut happened = Vec::new();
@@ -121,7 +124,10 @@ impl Server {
                 (LISTENER, _) => self.accept(),
                 (_, Ok(id)) if flags == EpollFlags::EPOLLOUT => self.peers.flush(&self.watch, id),
                 // They have nothing to say to a server.
-                (_, Ok(id)) => self.peers.leave(&self.watch, id),
+                (_, Ok(id)) if flags == EpollFlags::EPOLLIN => {
+                    self.peers.leave(&self.watch, id, Why::Spoke);
+                }
+                (_, Ok(id)) => self.peers.leave(&self.watch, id, Why::Left),
                 _ => {}
             }
         }
@@ -156,21 +162,6 @@ impl Drop for Server {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// Memory that nobody can make shorter, or longer.
-fn memory(len: u64) -> Result<Arc<OwnedFd>, IvshmemError> {
-    let wrong = || IvshmemError::Memory(MapError::Length(len));
-    if !len.is_power_of_two() || len < 1 << 20 {
-        return Err(wrong());
-    }
-    let system = IvshmemError::system("make shared memory");
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let memory = memfd_create("ivshmem", flags).map_err(&system)?;
-    ftruncate(&memory, i64::try_from(len).map_err(|_| wrong())?).map_err(&system)?;
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    fcntl(&memory, FcntlArg::F_ADD_SEALS(seals)).map_err(&system)?;
-    Ok(Arc::new(memory))
 }
 
 /// Listens at `path`, of which a dead server's socket is removed before.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::ServerOptions;
+use super::lines::{Lines, Why};
 use crate::bus::ivshmem::client::{MAX_PEERS, MAX_VECTORS};
 use crate::bus::ivshmem::vector::Watch;
 use crate::bus::ivshmem::wire::{MEMORY, VERSION, send};
@@ -52,6 +53,7 @@ pub(super) struct Peers {
     most: usize,
     peers: BTreeMap<u16, Peer>,
     next: u16,
+    lines: Lines,
 }
 
 impl Peers {
@@ -63,6 +65,7 @@ impl Peers {
             most: options.peers.min(MAX_PEERS),
             peers: BTreeMap::new(),
             next: 0,
+            lines: Lines::new(),
         }
     }
 
@@ -84,7 +87,7 @@ impl Peers {
     /// Somebody connected: the greeting for it, and word of it for the others.
     pub(super) fn join(&mut self, watch: &Watch, socket: OwnedFd) {
         if self.peers.len() >= self.most {
-            log::warn!("an ivshmem connection was refused: {} peers are there already", self.most);
+            self.lines.refused(format_args!("{} peers are there already", self.most));
             return;
         }
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -92,13 +95,13 @@ impl Peers {
         let vectors = match vectors.collect::<io::Result<Vec<_>>>() {
             Ok(vectors) => vectors,
             Err(error) => {
-                log::warn!("cannot make the vectors of an ivshmem peer: {error}");
+                self.lines.refused(format_args!("cannot make its vectors: {error}"));
                 return;
             }
         };
         let id = self.number();
         if let Err(error) = watch.add_socket(socket.as_fd(), id.into()) {
-            log::warn!("cannot listen to an ivshmem peer: {error}");
+            self.lines.refused(format_args!("cannot listen to it: {error}"));
             return;
         }
         let with = |number: u16, fd: &Arc<OwnedFd>| (i64::from(number), Some(Arc::clone(fd)));
@@ -112,6 +115,7 @@ impl Peers {
         }
         outbox.extend(vectors.iter().map(|vector| with(id, vector)));
         let news: Vec<Waiting> = vectors.iter().map(|vector| with(id, vector)).collect();
+        self.lines.came(id, socket.as_fd(), self.peers.len() + 1, self.most);
         self.peers.insert(id, Peer { socket, vectors, outbox, watched: false });
         for peer in self.others(id) {
             self.tell(watch, peer, &news);
@@ -120,19 +124,18 @@ impl Peers {
     }
 
     /// Somebody is let go, or went: word of it for the others.
-    pub(super) fn leave(&mut self, watch: &Watch, id: u16) {
-        let mut leaving = vec![id];
+    pub(super) fn leave(&mut self, watch: &Watch, id: u16, why: Why) {
+        let mut leaving = vec![(id, why)];
         // Each turn takes one away, for which the others may prove too slow.
-        while let Some(id) = leaving.pop() {
+        while let Some((id, why)) = leaving.pop() {
             let Some(peer) = self.peers.remove(&id) else { continue };
             watch.remove(peer.socket.as_fd());
             drop(peer);
+            self.lines.left(id, why, self.peers.len());
             let others = self.others(id);
-            leaving.extend(
-                others
-                    .into_iter()
-                    .filter(|peer| !self.try_tell(watch, *peer, &[(id.into(), None)])),
-            );
+            let news = [(id.into(), None)];
+            let gone = |peer| Some((peer, self.try_tell(watch, peer, &news).err()?));
+            leaving.extend(others.into_iter().filter_map(gone));
         }
     }
 
@@ -146,24 +149,25 @@ impl Peers {
     }
 
     fn tell(&mut self, watch: &Watch, id: u16, news: &[Waiting]) {
-        if !self.try_tell(watch, id, news) {
-            self.leave(watch, id);
+        if let Err(why) = self.try_tell(watch, id, news) {
+            self.leave(watch, id, why);
         }
     }
 
-    /// `false`: this peer is to be let go.
-    fn try_tell(&mut self, watch: &Watch, id: u16, news: &[Waiting]) -> bool {
-        let Some(peer) = self.peers.get_mut(&id) else { return true };
+    /// An error says why this peer is to be let go.
+    fn try_tell(&mut self, watch: &Watch, id: u16, news: &[Waiting]) -> Result<(), Why> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         peer.outbox.extend(news.iter().cloned());
         if peer.outbox.len() > OUTBOX {
-            return false;
+            return Err(Why::Slow);
         }
-        let Ok(done) = peer.flush() else { return false };
+        let done = peer.flush().map_err(|_| Why::Left)?;
         if peer.watched == done {
             peer.watched = !done;
-            return watch.change(peer.socket.as_fd(), id.into(), peer.watched).is_ok();
+            let changed = watch.change(peer.socket.as_fd(), id.into(), peer.watched);
+            return changed.map_err(|_| Why::Left);
         }
-        true
+        Ok(())
     }
 }
 

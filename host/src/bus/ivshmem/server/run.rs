@@ -1,6 +1,6 @@
-//! A server with a thread of its own.
+//! A server that goes on by itself: in this thread, or in one of its own.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,6 +20,20 @@ pub struct RunningServer {
 }
 
 impl Server {
+    /// Serves until `stop` becomes readable.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn serve(mut self, stop: BorrowedFd<'_>) -> Result<(), IvshmemError> {
+        self.stop_by(stop)?;
+        while self.turn(EpollTimeout::NONE) {}
+        Ok(())
+    }
+
+    fn stop_by(&self, stop: BorrowedFd<'_>) -> Result<(), IvshmemError> {
+        self.watch.add_socket(stop, STOP).map_err(IvshmemError::system("wait for the stop"))
+    }
+
     /// Serves from a thread of its own.
     ///
     /// # Errors
@@ -28,9 +42,7 @@ impl Server {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let stop = EventFd::from_flags(flags).map_err(IvshmemError::system("make an eventfd"))?;
         let stop = Arc::new(stop);
-        self.watch
-            .add_vector(stop.as_fd(), STOP)
-            .map_err(IvshmemError::system("wait for the stop"))?;
+        self.stop_by(stop.as_fd())?;
         let path = self.path.clone();
         let keep = Arc::clone(&stop);
         let thread = thread::Builder::new()

@@ -35,7 +35,8 @@ impl Drop for Folder {
     }
 }
 
-const OPTIONS: ServerOptions = ServerOptions { memory: 4 << 20, vectors: 4, peers: 4 };
+const OPTIONS: ServerOptions =
+    ServerOptions { memory: 4 << 20, huge_pages: false, vectors: 4, peers: 4 };
 
 fn serve(folder: &Folder) -> RunningServer {
     Server::bind(folder.socket(), OPTIONS).unwrap().start().unwrap()

@@ -1,6 +1,6 @@
 //! Host and board on one server.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use shared::window::Window;
 use shared::wire::control::{field, live};
 
 use super::{Folder, LONG, OPTIONS, host_options, serve};
-use crate::bus::ivshmem::{IvshmemBoard, IvshmemBus, IvshmemError};
+use crate::bus::ivshmem::client::Client;
+use crate::bus::ivshmem::{HOST_PEER, IvshmemBoard, IvshmemBus, IvshmemError, peer_of};
 use crate::bus::{Bus, BusError, KernelMemory, Latch, Ring};
 
 const DOORBELLS: u16 = 3;
@@ -107,6 +108,117 @@ fn notifications_arrive_one_by_one_and_in_both_directions() {
         assert!(is_quiet(latch.fd().unwrap()));
     }
     board.raise(63);
+}
+
+/// The word that says which peer the host is.
+fn host_word(board: &IvshmemBoard) -> impl Window {
+    board.outbound(BusAddress::new(HOST_PEER), 4).unwrap()
+}
+
+#[test]
+fn only_the_host_is_interrupted() {
+    let folder = Folder::new();
+    let _server = serve(&folder);
+    let board = board(&folder);
+    let mut other = Client::connect(&folder.socket(), LONG).unwrap();
+    let event = other.await_some(LONG, |client| client.vector(0)).unwrap().unwrap();
+    board.raise(0);
+    let bus = IvshmemBus::connect(host_options(&folder)).unwrap();
+    let latch = bus.interrupt(0).unwrap();
+    // News for the board, which it takes with its doorbells.
+    let _ = board.take_doorbells();
+    while latch.drain() {}
+    board.raise(0);
+    wait(latch.fd().unwrap());
+    assert!(latch.drain());
+    assert!(is_quiet(event.as_fd()), "somebody else was rung");
+    // Each look at the board's BAR says it anew, and not every other word.
+    let word = host_word(&board);
+    word.store(0, u32::from(other.id()) + 1);
+    board.raise(0);
+    wait(event.as_fd());
+    assert!(is_quiet(latch.fd().unwrap()));
+    let _ = bus.bar(0, StoreWidth::Bits64).unwrap();
+    assert_ne!(word.load::<u32>(0), u32::from(other.id()) + 1);
+    board.raise(0);
+    wait(latch.fd().unwrap());
+}
+
+#[test]
+fn whoever_the_host_is_said_to_be_nobody_else_is_rung() {
+    let folder = Folder::new();
+    let _server = serve(&folder);
+    let board = board(&folder);
+    let mut other = Client::connect(&folder.socket(), LONG).unwrap();
+    let event = other.await_some(LONG, |client| client.vector(0)).unwrap().unwrap();
+    let _ = board.take_doorbells();
+    let named = u32::from(other.id()) + 1;
+    for word in [0, named - 1, named + 1, named | 1 << 16, 1 << 16, u32::MAX] {
+        host_word(&board).store(0, word);
+        board.raise(0);
+        assert!(is_quiet(event.as_fd()), "{word:#x}");
+    }
+    assert_eq!(
+        [0, 1, 0x1_0000, 0x1_0001, u32::MAX].map(peer_of),
+        [None, Some(0), Some(u16::MAX), None, None]
+    );
+}
+
+#[test]
+fn a_host_that_ends_says_so_and_harms_no_other() {
+    let folder = Folder::new();
+    let _server = serve(&folder);
+    let board = board(&folder);
+    let word = host_word(&board);
+    let first = IvshmemBus::connect(host_options(&folder)).unwrap();
+    assert_ne!(word.load::<u32>(0), 0);
+    drop(first);
+    assert_eq!(word.load::<u32>(0), 0, "there is no host");
+    let second = IvshmemBus::connect(host_options(&folder)).unwrap();
+    let _third = IvshmemBus::connect(host_options(&folder)).unwrap();
+    let third = word.load::<u32>(0);
+    drop(second);
+    assert_eq!(word.load::<u32>(0), third, "the third one is still there");
+}
+
+#[test]
+fn the_first_page_of_host_memory_is_never_shared() {
+    let folder = Folder::new();
+    let _server = serve(&folder);
+    let mut bus = IvshmemBus::connect(host_options(&folder)).unwrap();
+    for _ in 0..4 {
+        while let Ok(memory) = bus.share(4096, Rights::READ_WRITE) {
+            assert!(memory.iova.bits() >= 4096);
+        }
+        bus.unshare_all();
+    }
+}
+
+#[test]
+fn the_kernel_may_copy_into_each_window_as_long_as_it_is_there() {
+    let folder = Folder::new();
+    let _server = serve(&folder);
+    let mut bus = IvshmemBus::connect(host_options(&folder)).unwrap();
+    let board = board(&folder);
+    let bar = bus.bar(0, StoreWidth::Bits64).unwrap();
+    let _bell = bus.doorbell(&board.doorbells(), 0).unwrap();
+    let latch = bus.interrupt(0).unwrap();
+    let _ = latch.drain();
+    // Two regions: what of the BAR a board shows, and what the host shares.
+    let region = bar.part(16 << 10, (2 << 20) - (16 << 10)).unwrap();
+    let shared = bus.share(512 << 10, Rights::READ_WRITE).unwrap().window;
+    for (name, window) in [("BAR", &bar), ("region", &region), ("host memory", &shared)] {
+        let len = usize::try_from(window.len()).unwrap();
+        assert!(window.kernel_range(0, len).is_some(), "{name}");
+        assert!(window.kernel_range(window.len() - 8, 8).is_some(), "{name}");
+        assert!(window.kernel_range(window.len() - 8, 9).is_none(), "{name}");
+        assert!(window.kernel_range(u64::MAX, 1).is_none(), "{name}");
+    }
+    drop(board);
+    wait(latch.fd().unwrap());
+    assert!(latch.drain());
+    assert!(bar.kernel_range(0, 8).is_none() && region.kernel_range(0, 8).is_none());
+    assert!(shared.kernel_range(0, 512 << 10).is_some(), "host memory does not go");
 }
 
 #[test]

@@ -10,9 +10,14 @@ use nix::sys::epoll::EpollTimeout;
 use nix::sys::stat::fstat;
 use nix::unistd::{ftruncate, read, write};
 
-use super::{Folder, LONG, OPTIONS, serve};
+use shared::address::BusAddress;
+use shared::region::Rights;
+use shared::window::Window;
+
+use super::{Folder, LONG, OPTIONS, host_options, serve};
+use crate::bus::Bus;
 use crate::bus::ivshmem::wire::{Arrival, Inbox};
-use crate::bus::ivshmem::{IvshmemError, Server, ServerOptions};
+use crate::bus::ivshmem::{IvshmemBoard, IvshmemBus, IvshmemError, Server, ServerOptions};
 
 /// A client that takes messages one by one.
 struct Raw {
@@ -142,6 +147,32 @@ fn a_peer_that_speaks_or_closes_at_any_moment_harms_no_other() {
 }
 
 #[test]
+fn a_peer_comes_back_under_another_number_and_is_heard_again() {
+    let folder = Folder::new();
+    let _server = serve(&folder);
+    let mut watching = Raw::connect(&folder);
+    let (own, _) = watching.greeted();
+    let vectors = watching.vectors(own);
+    let mut numbers = vec![own];
+    for round in 1..=20_u64 {
+        let mut peer = Raw::connect(&folder);
+        let (id, _) = peer.greeted();
+        assert!(!numbers.contains(&id), "{id} again");
+        numbers.push(id);
+        let theirs = peer.vectors(own);
+        peer.vectors(id);
+        watching.vectors(id);
+        // It rings, and goes without a word; those that are there go on.
+        write(&theirs[1], &round.to_ne_bytes()).unwrap();
+        drop(peer);
+        assert_eq!(watching.number(), id, "gone");
+        let mut bytes = [0; 8];
+        read(&vectors[1], &mut bytes).unwrap();
+        assert_eq!(u64::from_ne_bytes(bytes), round);
+    }
+}
+
+#[test]
 fn more_peers_than_there_is_room_for_are_closed() {
     let folder = Folder::new();
     let _server = serve(&folder);
@@ -224,9 +255,38 @@ fn the_name_of_another_server_is_left_alone() {
 #[test]
 fn memory_of_a_wrong_length_is_refused() {
     let folder = Folder::new();
-    for memory in [0, 4096, 3 << 20, u64::MAX] {
+    for memory in [0, 4096, 3 << 20, 1 << 63, u64::MAX] {
         let error = Server::bind(folder.socket(), ServerOptions { memory, ..OPTIONS }).unwrap_err();
         assert!(matches!(error, IvshmemError::Memory(_)), "{error}");
         assert!(!folder.socket().exists());
     }
+}
+
+/// Where the kernel has huge pages to give they are used; else it says what to do.
+#[test]
+fn huge_pages_are_all_there_or_none_is() {
+    let folder = Folder::new();
+    let huge = ServerOptions { memory: 4 << 20, huge_pages: true, ..OPTIONS };
+    match Server::bind(folder.socket(), huge) {
+        Ok(server) => {
+            let _server = server.start().unwrap();
+            let mut bus = IvshmemBus::connect(host_options(&folder)).unwrap();
+            let board = IvshmemBoard::connect(&folder.socket(), 3, LONG).unwrap();
+            let all = board.outbound(BusAddress::new(0), board.bar_len()).unwrap();
+            all.write(0, &vec![0xA5; 2 << 20]);
+            let shared = bus.share(64 << 10, Rights::READ_WRITE).unwrap();
+            let mut bytes = vec![1; 64 << 10];
+            shared.window.read(0, &mut bytes);
+            assert!(bytes.iter().all(|byte| *byte == 0), "what it held is gone");
+        }
+        Err(error) => {
+            assert!(matches!(error, IvshmemError::HugePages { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains("sysctl vm.nr_hugepages="), "{text}");
+            assert!(!folder.socket().exists(), "nothing is left behind");
+        }
+    }
+    let error = Server::bind(folder.socket(), ServerOptions { memory: 1 << 20, ..huge });
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("are less than one huge page"), "{text}");
 }
