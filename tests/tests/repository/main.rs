@@ -26,6 +26,11 @@ fn comment_free(line: &str) -> &str {
     line.split("//").next().unwrap_or("")
 }
 
+/// The code of a line in front of its first string literal: where a keyword is one.
+fn before_text(line: &str) -> &str {
+    comment_free(line).split('"').next().unwrap_or("")
+}
+
 /// Whether `line` has the keyword `word`, not as part of a longer name.
 fn has_word(line: &str, word: &str) -> bool {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
@@ -39,9 +44,9 @@ fn unsafe_code_sits_in_one_named_module_a_crate() {
             continue;
         }
         for (number, line) in file.text.lines().enumerate() {
-            let code = comment_free(line);
+            let code = before_text(line);
             let allows = code.contains("allow(unsafe_code") || code.contains("expect(unsafe_code");
-            if (allows || has_word(code, "unsafe")) && !code.contains('"') {
+            if allows || has_word(code, "unsafe") {
                 complaints.push(format!("{}:{}: unsafe code here", file.path, number + 1));
             }
         }
@@ -56,8 +61,8 @@ fn every_unsafe_block_has_an_argument() {
     for file in files(".rs") {
         let lines: Vec<&str> = file.text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            let code = comment_free(line);
-            if !code.contains("unsafe {") && !code.contains("unsafe impl") || code.contains('"') {
+            let code = before_text(line);
+            if !code.contains("unsafe {") && !code.contains("unsafe impl") {
                 continue;
             }
             let above = lines[at.saturating_sub(12)..=at].join("\n");
