@@ -12,7 +12,9 @@ use crate::device::console::{ConsoleDevice, Log, Shell};
 use crate::device::net::stack::{
     PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
 };
-use crate::device::net::{NetBackend, NetDevice, NetMemory, NetOptions};
+use crate::device::net::{
+    self, Echo, Either, FrameHandler, NetBackend, NetDevice, NetMemory, NetOptions,
+};
 use crate::dma::DmaEngine;
 use crate::service::{Next, Service, ServiceOptions};
 use crate::support::{BoardSupport, WindowBoard};
@@ -20,32 +22,49 @@ use crate::support::{BoardSupport, WindowBoard};
 /// Longest MTU: the link's is the interface's, which the host sets.
 const MTU: u16 = 65_521;
 
-/// One boot with an IP stack behind the network device. `sockets` are the
-/// bytes of its buffers: at least [`Stack::LEAST_BYTES`].
+/// What lies behind a program's network device, for programs that are told so
+/// when they start.
+#[derive(Debug)]
+pub enum Behind<'b, H> {
+    /// Each frame comes back, its MAC addresses exchanged.
+    Echo,
+    /// An IP stack with these addresses. The bytes are those of its socket
+    /// buffers: at least [`Stack::LEAST_BYTES`].
+    Stack(Addresses, &'b mut [u8]),
+    /// The board's own code.
+    Handler(H),
+}
+
+/// One boot with one of these behind the network device. The code that all of
+/// them share is there once.
 ///
 /// # Errors
 /// As for [`boot`], and what is wrong with addresses or memory.
-pub fn boot_with_stack<P: Port>(
+pub fn boot_behind<P: Port, H: FrameHandler>(
     port: &P,
     setup: &Setup<'_>,
     epoch: Epoch,
     memory: &mut Memory,
-    (addresses, bytes): (&Addresses, &mut [u8]),
+    behind: Behind<'_, H>,
     around: &mut impl Surroundings,
 ) -> Result<Order, ProgramError> {
     let mut sockets = [const { SocketStorage::EMPTY }; SOCKETS];
     let mut packets = [PacketMetadata::EMPTY; 2 * UDP_PACKETS];
-    let stack = Stack::new(
-        &StackConfig {
-            mac: setup.mac(),
-            ipv4: Some(addresses.v4),
-            ipv6: Some(addresses.v6),
-            seed: epoch.get().into(),
-            name: setup.name,
-        },
-        StackMemory { sockets: &mut sockets, packets: &mut packets, bytes },
-    )?;
-    boot(port, setup, epoch, memory, stack, around)
+    let backend = match behind {
+        Behind::Stack(addresses, bytes) => Either::One(Stack::new(
+            &StackConfig {
+                mac: setup.mac(),
+                ipv4: Some(addresses.v4),
+                ipv6: Some(addresses.v6),
+                seed: epoch.get().into(),
+                name: setup.name,
+            },
+            StackMemory { sockets: &mut sockets, packets: &mut packets, bytes },
+        )?),
+        Behind::Echo => Either::Other(Either::One(Echo::swapping())),
+        Behind::Handler(handler) => Either::Other(Either::Other(net::Port::new(handler, 0))),
+    };
+    boot(port, setup, epoch, memory, backend, around)
 }
 
 /// One boot with `backend` behind the network device: publishes the control

@@ -3,7 +3,7 @@
 //!
 //! A board whose bus is made of plain windows brings a [`Port`], a clock and a
 //! way to wait ([`Surroundings`]), and [`Memory`]; [`boot`] or
-//! [`boot_with_stack`] is then all of it: a network device, a console with the
+//! [`boot_behind`] is then all of it: a network device, a console with the
 //! log and a shell, one boot from the published control block to the next
 //! reset. Boards with caches to maintain, or windows to point somewhere, bring
 //! [`Parts`] in place of the port ([`boot_parts`]). Boards with other devices
@@ -28,7 +28,7 @@ use crate::service::ServiceStats;
 use crate::support::{BoardSupport, Doorbells};
 use crate::trace::NetCounters;
 
-pub use self::boot::{boot, boot_parts, boot_with_stack};
+pub use self::boot::{Behind, boot, boot_behind, boot_parts};
 pub use self::memory::Memory;
 pub use self::setup::{Addresses, Card, HEARTBEAT, Setup, mac};
 

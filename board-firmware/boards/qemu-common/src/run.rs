@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use board::device::net::stack::Stack;
-use board::device::net::{self, Echo};
 use board::program::{
     self, Addresses, HEARTBEAT, Memory, Order, Port, ProgramError, Setup, Surroundings,
 };
@@ -104,18 +103,15 @@ fn boot(
         return Ok(Order::Reboot);
     };
     let mut around = Around { machine, deepest: 0, look_at: 0 };
-    match parameters.behind {
-        Behind::Stack => {
-            let addresses = Addresses { v4: (v4.0.octets(), v4.1), v6: (v6.0.octets(), v6.1) };
-            let stack = (&addresses, &mut sockets[..]);
-            program::boot_with_stack(port, &setup, epoch, memory, stack, &mut around)
-        }
-        Behind::Talker { peer } => {
-            let station = net::Port::new(Station::new(setup.number, peer), 0);
-            program::boot(port, &setup, epoch, memory, station, &mut around)
-        }
-        Behind::Echo => program::boot(port, &setup, epoch, memory, Echo::swapping(), &mut around),
-    }
+    let behind = match parameters.behind {
+        Behind::Stack => program::Behind::Stack(
+            Addresses { v4: (v4.0.octets(), v4.1), v6: (v6.0.octets(), v6.1) },
+            sockets,
+        ),
+        Behind::Talker { peer } => program::Behind::Handler(Station::new(setup.number, peer)),
+        Behind::Echo => program::Behind::Echo,
+    };
+    program::boot_behind(port, &setup, epoch, memory, behind, &mut around)
 }
 
 /// This boot's epoch: noise. Where the last boot's should still stand, the host

@@ -3,7 +3,7 @@
 //! [`NetDevice`] takes frames from the transmitq, hands them to a
 //! [`NetBackend`], and puts the backend's frames into the receiveq's buffers.
 //! In the order of a frame's journey: `to_board` (ring, `transfer`, private
-//! memory), the backend ([`Echo`], [`stack::Stack`] or [`Port`]), `sink`,
+//! memory), the backend ([`Echo`], [`stack::Stack`], [`Either`] or [`Port`]), `sink`,
 //! `to_host`. What the driver sets meanwhile comes by the controlq: `control`,
 //! and `filter`, which says what frames it wants.
 //!
@@ -15,6 +15,7 @@ mod backend;
 mod checksum;
 mod control;
 mod echo;
+mod either;
 mod filter;
 mod model;
 mod options;
@@ -29,6 +30,7 @@ mod to_host;
 
 pub use backend::{FrameSink, Negotiated, NetBackend, Packet};
 pub use echo::Echo;
+pub use either::Either;
 pub use model::{CONTROLQ, MtuSet, NetDevice, RECEIVEQ, TRANSMITQ};
 pub use options::{NetError, NetMemory, NetOptions};
 pub use port::{FrameHandler, Port};

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use board::device::net::stack::Stack;
-use board::device::net::{self, Echo};
-use board::program::{self, Addresses, HEARTBEAT, Memory, Order, Port, Surroundings, boot};
+use board::program::{self, Addresses, HEARTBEAT, Memory, Order, Port, Surroundings, boot_behind};
 use nix::poll::{PollFd, ppoll};
 use nix::sys::time::TimeSpec;
 use shared::link::{Epoch, Versions};
@@ -39,16 +38,12 @@ pub(crate) fn run<P: Port>(port: &P, setup: &Setup, around: &mut impl Surroundin
     let addresses = Addresses { v4: (v4.0.octets(), v4.1), v6: (v6.0.octets(), v6.1) };
     loop {
         let memory = memory.as_mut();
-        let order = match &setup.behind {
-            Behind::Echo => boot(port, &board, epoch, memory, Echo::swapping(), around),
-            Behind::Talker(talk) => {
-                boot(port, &board, epoch, memory, net::Port::new(talk.clone(), 0), around)
-            }
-            Behind::Stack => {
-                let stack = (&addresses, sockets.as_mut_slice());
-                program::boot_with_stack(port, &board, epoch, memory, stack, around)
-            }
+        let behind = match &setup.behind {
+            Behind::Echo => program::Behind::Echo,
+            Behind::Talker(talk) => program::Behind::Handler(talk.clone()),
+            Behind::Stack => program::Behind::Stack(addresses, sockets.as_mut_slice()),
         };
+        let order = boot_behind(port, &board, epoch, memory, behind, around);
         if order.context("the board cannot boot")? == Order::Off {
             return Ok(());
         }
