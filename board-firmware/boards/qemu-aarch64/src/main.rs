@@ -65,9 +65,8 @@ impl Machine for Virt {
         let (seconds, rest) = (until_us / 1_000_000, until_us % 1_000_000);
         let ticks = seconds.checked_mul(self.rate);
         // Rounded up: a board that wakes too soon would only go to sleep again.
-        raw::set_timer(ticks.and_then(|t| t.checked_add(rest * self.rate / 1_000_000 + 1)));
-        raw::sleep_unless(vectors::any);
-        raw::set_timer(None);
+        let until = ticks.and_then(|t| t.checked_add(rest * self.rate / 1_000_000 + 1));
+        raw::sleep_unless(vectors::any, until);
     }
 
     fn entropy(&self) -> u64 {

@@ -118,16 +118,18 @@ pub(crate) fn set_timer(at: Option<u64>) {
     }
 }
 
-/// Sleeps until an interrupt is pending, unless `awake` says no, and takes
-/// what is. Between the question and the sleep none is taken, and one that
-/// comes then ends the sleep.
-pub(crate) fn sleep_unless(awake: impl FnOnce() -> bool) {
+/// Sleeps until an interrupt is pending or the counter reaches `until`, unless
+/// `awake` says no. From the question to the sleep none is taken, neither the
+/// timer's: one that comes then ends the sleep.
+pub(crate) fn sleep_unless(awake: impl FnOnce() -> bool, until: Option<u64>) {
     // SAFETY: masks interrupts, for as long as this function runs.
     unsafe { asm!("msr daifset, #2", options(nostack)) };
     if !awake() {
+        set_timer(until);
         // SAFETY: `wfi` ends with an interrupt that is masked, too.
         unsafe { asm!("dsb sy", "wfi", options(nostack)) };
     }
+    set_timer(None);
     unmask();
 }
 
