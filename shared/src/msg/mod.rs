@@ -15,7 +15,7 @@ pub mod driver;
 pub mod kind;
 pub mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use body::{
     Body, ConfigData, Data, DeviceInfo, DeviceMap, Event, FeatureWords, Message, QueueAddresses,

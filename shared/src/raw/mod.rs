@@ -7,6 +7,8 @@
 
 mod barrier;
 mod shared_window;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use barrier::{AcrossBus, BetweenCpus, Ordering};
 pub use shared_window::{BusWindow, RamWindow, SharedWindow, StoreWidth};

@@ -1,4 +1,5 @@
 mod control;
+mod golden;
 mod hostile;
 mod lifecycle;
 mod plug;

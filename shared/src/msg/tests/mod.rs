@@ -1,6 +1,5 @@
 mod channel;
 mod codec;
 mod driver;
-mod golden;
-mod samples;
+pub(crate) mod samples;
 mod status;

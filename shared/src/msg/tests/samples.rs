@@ -114,7 +114,7 @@ pub(super) fn event(kind: Kind) -> Option<Event> {
 }
 
 /// Every message that exists, with who sends it.
-pub(super) fn all() -> Vec<(Kind, bool, Side, Message)> {
+pub(crate) fn all() -> Vec<(Kind, bool, Side, Message)> {
     let mut messages = Vec::new();
     for kind in Kind::ALL {
         let asker = if kind.sent_by(Side::Driver) { Side::Driver } else { Side::Device };
