@@ -309,11 +309,12 @@ impl<B: Bus> Supervisor<B> {
                 }
             }
             Mode::Waiting { .. } => {
-                if let Some(bus) = &mut self.bus {
-                    bus.reset()?;
-                }
+                let reset = self.bus.as_mut().map_or(Ok(()), Bus::reset);
+                // Whoever asks has just seen to the board: where the bus cannot
+                // reset it, it may be there all the same.
                 self.backoff = Backoff::new();
                 self.wait(now);
+                reset?;
             }
             // It is being taken apart already, and reset in the course of it.
             Mode::Over(..) | Mode::Releasing(_) | Mode::Leaving => self.reset_by = Some(now),

@@ -28,10 +28,12 @@ const FRAMES: u64 = 2000;
 /// What a talker has said last: sent, back, wrong, lost.
 fn tally(talker: &Slot) -> Option<[u64; 4]> {
     let serial = talker.serial();
-    let line =
-        serial.lines().rev().find_map(|line| line.split_once("talker: sent ")).map(|l| l.1)?;
-    let numbers = line.split([' ', ',']).filter_map(|word| word.parse().ok());
-    numbers.collect::<Vec<u64>>().try_into().ok()
+    // The last line may be half-written.
+    let (whole, _) = serial.rsplit_once('\n')?;
+    whole.lines().rev().find_map(|line| {
+        let numbers = line.split_once("talker: sent ")?.1.split([' ', ',']);
+        numbers.filter_map(|word| word.trim().parse().ok()).collect::<Vec<u64>>().try_into().ok()
+    })
 }
 
 fn three_boards() {

@@ -13,6 +13,8 @@ const LINES_APART: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Station {
     talker: Talker,
+    /// When the first frame was back, once one was.
+    first: Option<Tally>,
     told: Tally,
 }
 
@@ -21,29 +23,33 @@ impl Station {
     pub(crate) fn new(number: u8, peer: u8) -> Self {
         let mut talker = Talker::new(mac(number, Card::Board), mac(peer, Card::Board), 1500);
         talker.set(Task::Probe);
-        Self { talker, told: Tally::default() }
+        Self { talker, first: None, told: Tally::default() }
     }
 }
 
 impl FrameHandler for Station {
     fn take(&mut self, now: u64, header: &NetHeader, frame: &[u8]) {
         self.talker.take(now, header, frame);
+        let Some(first) = self.first else {
+            if self.talker.tally().back > 0 {
+                // Probes that a bridge dropped before it forwarded.
+                self.talker.give_up();
+                self.talker.set(Task::Stream);
+                self.told = self.talker.tally();
+                self.first = Some(self.told);
+                log::info!("talker: the first frame is back");
+            }
+            return;
+        };
         let tally = self.talker.tally();
-        if tally.back > 0 && self.told.back == 0 {
-            // Probes that a bridge dropped before it forwarded.
-            self.talker.give_up();
-            self.talker.set(Task::Stream);
-            self.told = self.talker.tally();
-            log::info!("talker: the first frame is back");
-        }
         if tally.back >= self.told.back + LINES_APART || tally.wrong > self.told.wrong {
             self.told = tally;
             log::info!(
                 "talker: sent {}, back {}, wrong {}, lost {}",
-                tally.sent,
-                tally.back,
-                tally.wrong,
-                tally.lost
+                tally.sent - first.sent,
+                tally.back - first.back,
+                tally.wrong - first.wrong,
+                tally.lost - first.lost
             );
         }
     }

@@ -1,13 +1,17 @@
 //! The supervisor over an empty slot, and over a bus that cannot even say so.
 
 use super::*;
+use crate::bus::BusError;
 use crate::bus::sim::{SimBus, SimHostPort, SimOptions};
 
 const DAY: u64 = 24 * 3_600_000;
 
+fn slot() -> SimBus {
+    SimBus::new(SimOptions { bar_len: 1 << 20, ..SimOptions::counted() }).unwrap()
+}
+
 fn supervisor(config: SessionConfig) -> Supervisor<SimHostPort> {
-    let bus = SimBus::new(SimOptions { bar_len: 1 << 20, ..SimOptions::counted() }).unwrap();
-    Supervisor::new(bus.host(), config, 7)
+    Supervisor::new(slot().host(), config, 7)
 }
 
 /// Steps from `now` on, as time has it, until something is told.
@@ -113,4 +117,19 @@ fn a_reset_that_is_asked_for_does_not_wait_for_the_longest_back_off() {
     supervisor.reset_board(now + 200).unwrap();
     let event = supervisor.step(now + 200).event;
     assert!(matches!(event, Some(Supervised::Ended(Ended::ResetAsked))));
+}
+
+#[test]
+fn where_the_bus_cannot_reset_the_next_attempt_comes_soon_all_the_same() {
+    let bus = slot();
+    let (mut supervisor, mut now) = (Supervisor::new(bus.host(), SessionConfig::default(), 7), 0);
+    bus.unplug_board();
+    for _ in 0..12 {
+        assert!(matches!(next_event(&mut supervisor, &mut now), Some(Supervised::Ended(_))));
+        supervisor.released(now);
+    }
+    assert!(supervisor.next_attempt().unwrap() - now >= 30_000);
+    let refused = supervisor.reset_board(now);
+    assert!(matches!(refused, Err(SessionError::Bus(BusError::Gone))), "{refused:?}");
+    assert!(supervisor.next_attempt().unwrap() - now <= 125);
 }

@@ -43,7 +43,7 @@ impl Machine {
         match self {
             Self::QemuAarch64 => 0x4010_0000,
             Self::QemuRiscv64 => 0x8010_0000,
-            Self::QemuPowerpc => 0x0010_0000,
+            Self::QemuPowerpc => 0x0210_0000,
         }
     }
 
