@@ -79,6 +79,13 @@ impl<'p> Packet<'p> {
         self.bytes
     }
 
+    /// The header and, behind it, the frame: for a kernel that takes both in
+    /// one piece.
+    pub fn with_header(&mut self, header: &NetHeader) -> &mut [u8] {
+        self.set_header(header);
+        self.bytes
+    }
+
     /// Writes the header into its room.
     pub(super) fn set_header(&mut self, header: &NetHeader) {
         if let Some(room) = self.bytes.first_chunk_mut::<HEADER_LEN>() {
@@ -109,6 +116,11 @@ pub trait FrameSink {
     /// sink is ready; else the frame that waits in the buffer is dropped and
     /// counted.
     fn build<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (Option<(NetHeader, usize)>, R)) -> R;
+
+    /// The same for a frame that comes with its header in front, as from a
+    /// kernel: `fill` has [`HEADER_LEN`] bytes more, and returns the length of
+    /// both.
+    fn build_whole<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (Option<usize>, R)) -> R;
 }
 
 /// What takes the host's frames and makes the board's.
@@ -130,6 +142,10 @@ pub trait NetBackend {
     fn renegotiated(&mut self, now: u64, negotiated: Negotiated) {
         let _ = (now, negotiated);
     }
+
+    /// The driver has reset the device, or its session ended: no frame comes or
+    /// goes any more, until the next start.
+    fn stop(&mut self) {}
 
     /// A frame from the host. Its header was checked against `negotiated`
     /// and the frame's length. Called only while the sink is ready.

@@ -37,6 +37,13 @@ impl<A: NetBackend, B: NetBackend> NetBackend for Either<A, B> {
         }
     }
 
+    fn stop(&mut self) {
+        match self {
+            Self::One(backend) => backend.stop(),
+            Self::Other(backend) => backend.stop(),
+        }
+    }
+
     fn frame<S: FrameSink>(
         &mut self,
         now: u64,

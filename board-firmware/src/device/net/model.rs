@@ -301,6 +301,9 @@ impl<W: Window + Clone, B: NetBackend> DeviceModel<W> for NetDevice<'_, W, B> {
     }
 
     fn reset(&mut self) -> bool {
+        if self.live && !self.fresh {
+            self.backend.stop();
+        }
         self.receive.free();
         self.transmit.free();
         self.control.free();

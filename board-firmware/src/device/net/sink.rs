@@ -219,11 +219,31 @@ impl<S: BoardSupport, E: DmaEngine<S::Window>> FrameSink for Sink<'_, '_, S, E> 
     }
 
     fn build<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (Option<(NetHeader, usize)>, R)) -> R {
+        self.build_in(|bytes| fill(bytes.get_mut(HEADER_LEN..).unwrap_or(&mut [])))
+    }
+
+    fn build_whole<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (Option<usize>, R)) -> R {
+        self.build_in(|bytes| {
+            let (len, result) = fill(bytes);
+            let header = NetHeader::decode(bytes).unwrap_or_default();
+            // Shorter than a header: as much beyond the buffer as can be.
+            let frame = |len: usize| len.checked_sub(HEADER_LEN).unwrap_or(usize::MAX);
+            (len.map(|len| (header, frame(len))), result)
+        })
+    }
+}
+
+impl<S: BoardSupport, E: DmaEngine<S::Window>> Sink<'_, '_, S, E> {
+    /// Builds a frame behind the room for its header; `fill` has both.
+    fn build_in<R>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> (Option<(NetHeader, usize)>, R),
+    ) -> R {
         if self.waiting.frame.take().is_some() {
             self.counters.dropped_unfit += 1;
         }
         let bytes = core::mem::take(&mut self.waiting.bytes);
-        let (frame, result) = fill(bytes.get_mut(HEADER_LEN..).unwrap_or(&mut []));
+        let (frame, result) = fill(bytes);
         if let Some((header, frame_len)) = frame
             && self.accepted(&header, frame_in(bytes, frame_len))
         {

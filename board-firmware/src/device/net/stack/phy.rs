@@ -54,6 +54,11 @@ impl FrameSink for Silence {
         let _ = fill;
         match *self {}
     }
+
+    fn build_whole<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (Option<usize>, R)) -> R {
+        let _ = fill;
+        match *self {}
+    }
 }
 
 impl<S: FrameSink> Device for Phy<'_, S> {

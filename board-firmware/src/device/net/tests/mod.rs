@@ -8,3 +8,4 @@ mod hostile;
 mod lengths;
 mod port;
 mod size;
+mod whole;
