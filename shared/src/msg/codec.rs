@@ -212,6 +212,30 @@ impl Message {
         }
         Ok(Self { device, token, body })
     }
+
+    /// What a board answers to a request of virtio-phys that [`Self::decode`]
+    /// found to be [`Malformed::Body`]: a reserved field that is not zero, or a
+    /// number that no field has, is [`ResultCode::Invalid`] (docs/protocol.md,
+    /// "Result codes"). `None`: such a request has no result, and is discarded.
+    #[must_use]
+    pub fn refusal(frame: &Frame) -> Option<Self> {
+        let (header, payload) = frame.split_at(HEADER_LEN);
+        let mut reader = Reader { left: header, short: false };
+        let [flags, id] = reader.array();
+        let (device, token) = (reader.u16(), reader.u16());
+        let kind = Kind::from_wire(flags & TYPE_BUS != 0, id)?;
+        let region = Reader { left: payload, short: false }.u32();
+        let result = ResultCode::Invalid;
+        let response = match kind {
+            _ if flags & TYPE_RESPONSE != 0 => return None,
+            Kind::Attach => Response::Attach { result, version: 0, boot: 0, session: 0 },
+            Kind::AddRegion => Response::AddRegion { id: region, result },
+            Kind::RemoveRegion => Response::RemoveRegion { id: region, result },
+            Kind::BoardReset => Response::BoardReset { result },
+            _ => return None,
+        };
+        Some(Self { device, token, body: Body::Response(response) })
+    }
 }
 
 fn encode_request(request: &Request, w: &mut Writer<'_>) {

@@ -5,7 +5,7 @@ use crate::msg::body::{
     Body, Data, DeviceInfo, DeviceMap, Event, Message, RegionKind, RegionMessage, Request,
     Response, ResultCode,
 };
-use crate::msg::codec::Frame;
+use crate::msg::codec::{Frame, Malformed};
 use crate::msg::device::DeviceEndpoint;
 use crate::msg::kind::Side;
 use crate::region::{REGION_GRANULE, Region, RegionError, Rights};
@@ -39,6 +39,7 @@ impl<W: Window + Clone> BoardLink<W> {
             self.stats.messages += 1;
             let answer = match Message::decode(&frame, Side::Driver) {
                 Ok(message) => self.answer(&message, model, next),
+                Err(Malformed::Body) => self.refusal(&frame),
                 Err(_) => None,
             };
             match answer {
@@ -117,6 +118,19 @@ impl<W: Window + Clone> BoardLink<W> {
         };
         let body = Body::Response(response);
         Some(Message { device: message.device, token: message.token, body })
+    }
+
+    /// The answer to a request whose body is malformed.
+    fn refusal(&self, frame: &Frame) -> Option<Message> {
+        let mut answer = Message::refusal(frame)?;
+        match &mut answer.body {
+            Body::Response(Response::Attach { boot, session, .. }) => {
+                (*boot, *session) = (self.boot, self.accepted);
+            }
+            _ if !matches!(self.phase, Phase::Session { attached: true, .. }) => return None,
+            _ => {}
+        }
+        Some(answer)
     }
 
     fn attach(&mut self, version: u32, boot: u32, session: u32) -> Response {

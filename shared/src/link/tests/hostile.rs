@@ -180,6 +180,55 @@ fn regions_that_break_a_rule() {
     assert_eq!(rig.board.removed, [0]);
 }
 
+/// A reserved field that is not zero, or a kind that there is not, is answered
+/// with 3 and changes nothing (docs/protocol.md, "Result codes").
+#[test]
+fn reserved_fields_are_answered_with_invalid() {
+    let (mut rig, mut channel) = played();
+    let mut try_with = |rig: &mut Rig, request: Request, at: usize| {
+        let mut frame = bus(request).encode();
+        frame[at] = 9;
+        assert!(channel.send(&frame).unwrap());
+        rig.now += 1;
+        rig.poll_board();
+        let mut answer: Frame = [0; 64];
+        let came = channel.receive(&mut answer).unwrap();
+        came.then(|| Message::decode(&answer, Side::Device).unwrap())
+    };
+    let invalid = |response| {
+        Some(Message { device: 0, token: 1, body: Body::Response(response) })
+    };
+    let result = ResultCode::Invalid;
+    // Before ATTACH nothing else of ours is answered, malformed or not.
+    let add = Request::AddRegion(RegionMessage {
+        id: 5,
+        kind: RegionKind::Board { index: 0 },
+        rights: 1,
+        base: crate::address::BusAddress::board(0),
+        len: 0x8000,
+    });
+    assert_eq!(try_with(&mut rig, add, 44), None);
+    let hello = Request::Attach { version: 1, boot: 77, session: 4242 };
+    let refused = Response::Attach { result, version: 0, boot: 77, session: 4242 };
+    assert_eq!(try_with(&mut rig, hello, 20), invalid(refused));
+    assert_eq!(try_with(&mut rig, add, 44), None);
+    let ok = Response::Attach { result: ResultCode::Ok, version: 1, boot: 77, session: 4242 };
+    assert_eq!(try_with(&mut rig, hello, 40), invalid(ok), "behind the payload");
+
+    let added = Response::AddRegion { id: 5, result };
+    for at in [12, 20, 44] {
+        assert_eq!(try_with(&mut rig, add, at), invalid(added), "byte {at}");
+    }
+    let removed = Response::RemoveRegion { id: 5, result };
+    assert_eq!(try_with(&mut rig, Request::RemoveRegion { id: 5 }, 12), invalid(removed));
+    let boot = Request::BoardReset { boot: 77 };
+    assert_eq!(try_with(&mut rig, boot, 12), invalid(Response::BoardReset { result }));
+    assert_eq!(rig.link.regions().count(), 0);
+    // A request without a result is discarded, as is what the board does not answer at all.
+    let features = Request::SetDriverFeatures(FeatureWords { first: 0, count: 0, words: [0; 12] });
+    assert_eq!(try_with(&mut rig, features, 12), None);
+}
+
 /// Row 25: a region with a live queue in it stays.
 #[test]
 fn a_region_in_use_is_busy() {
