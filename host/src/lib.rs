@@ -13,13 +13,14 @@
 //! Beside them, [`config`]: what an operator decides; [`control_socket`]: how a
 //! daemon is asked; [`signals`]: how a program is asked to end; [`slow_queue`]: a
 //! queue that carries no frames; [`net_control`]: virtio-net's; and [`console`]
-//! with [`pty`]: a board's console.
+//! with [`pty`]: a board's console. [`conform`] stands on [`bus`] alone: it checks boards.
 //!
 //! What the daemon promises is in docs/architecture.md and docs/safety.md.
 
 pub mod bridge;
 pub mod bus;
 pub mod config;
+pub mod conform;
 pub mod console;
 pub mod control_socket;
 pub mod daemon;

@@ -3,6 +3,7 @@
 mod asking;
 #[cfg(feature = "emulated-board")]
 mod board;
+mod conform;
 #[cfg(feature = "emulated-board")]
 mod demo;
 #[cfg(feature = "emulated-board")]
@@ -73,6 +74,15 @@ enum Command {
     /// Exit status: 0 if a signal ended it, 1 if it could not start, 2 if the
     /// command line is wrong.
     IvshmemServer(ivshmem_server::Options),
+    /// Check a board against the protocol, point by point.
+    ///
+    /// Plays the host: control block, messages and every refusal, regions, queues,
+    /// frames both ways, and everything malformed that a board has to withstand.
+    /// Each point names the section of docs/protocol.md that it stands on. No
+    /// daemon may be attached to the board meanwhile.
+    ///
+    /// Exit status: 0 only if nothing failed, 1 if something did, 2 for a usage error.
+    Conform(conform::Options),
     /// How the daemon's boards are: link, sessions, last failure.
     Status(status::Options),
     /// The counters of the daemon's boards.
@@ -100,6 +110,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "emulated-board")]
         Command::Board(options) => board::run(&options),
         Command::IvshmemServer(options) => ivshmem_server::run(&options),
+        Command::Conform(options) => conform::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Stats(options) => stats::run(&options),
         Command::Features(options) => features::run(&options),

@@ -195,9 +195,7 @@ fn reserved_fields_are_answered_with_invalid() {
         let came = channel.receive(&mut answer).unwrap();
         came.then(|| Message::decode(&answer, Side::Device).unwrap())
     };
-    let invalid = |response| {
-        Some(Message { device: 0, token: 1, body: Body::Response(response) })
-    };
+    let invalid = |response| Some(Message { device: 0, token: 1, body: Body::Response(response) });
     let result = ResultCode::Invalid;
     // Before ATTACH nothing else of ours is answered, malformed or not.
     let add = Request::AddRegion(RegionMessage {
