@@ -55,7 +55,9 @@ pub(super) struct Kit<'a> {
     beaten: Instant,
     /// Vector 0 was raised since [`Self::take_vector_0`].
     raised_0: bool,
-    /// Points in a row at which the board took no session.
+    /// In this point the board could not be found, or took no session.
+    unreached: bool,
+    /// Points in a row at which that was so.
     refusals: u32,
     /// Nothing answers behind the network device.
     pub(super) silent: bool,
@@ -75,6 +77,7 @@ impl<'a> Kit<'a> {
             beat: 1,
             beaten: Instant::now(),
             raised_0: false,
+            unreached: false,
             refusals: 0,
             silent: false,
             lost: None,
@@ -86,14 +89,15 @@ impl<'a> Kit<'a> {
         if let Some(since) = self.lost {
             return seen(format!("not reached: the board has taken no session since {since}"));
         }
-        let before = self.refusals;
+        self.unreached = false;
         let mut outcome = (point.check)(self);
         let left = self.leave();
         if outcome.is_ok() {
             outcome = left;
         }
-        if self.refusals > before {
+        if self.unreached {
             // Once more behind a reset; then it is given up.
+            self.refusals += 1;
             if self.refusals > 1 {
                 self.lost = Some(point.id);
             }
@@ -117,6 +121,7 @@ impl<'a> Kit<'a> {
         let there = self.until(FIND, |_| {
             Ok((word(&bar) == shared::wire::control::MAGIC_VALUE).then_some(()))
         })?;
+        self.unreached |= there.is_none();
         must(there.is_some(), || {
             format!("the first word of BAR 0 is {:#010x} after 10 s", word(&bar))
         })?;
@@ -138,7 +143,9 @@ impl<'a> Kit<'a> {
     /// The board, found and accepted.
     pub(super) fn board(&mut self) -> Result<&Board, Stop> {
         if self.board.is_none() {
-            self.board = Some(self.find()?);
+            let found = self.find();
+            self.unreached |= found.is_err();
+            self.board = Some(found?);
         }
         // Always there now.
         self.board.as_ref().map_or_else(|| seen("no board"), Ok)
@@ -352,7 +359,7 @@ impl<'a> Kit<'a> {
         let begun = self.try_begin();
         match begun {
             Ok(_) => self.refusals = 0,
-            Err(_) => self.refusals += 1,
+            Err(_) => self.unreached = true,
         }
         begun
     }
