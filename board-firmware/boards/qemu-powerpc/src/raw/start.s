@@ -51,6 +51,28 @@
     b       dump
     .endm
 
+# The words from `start` to `end`, of which there is at least one.
+    .macro  fill start, end, word
+    value   3, \start
+    value   4, \end
+    value   5, \word
+3:  stw     5, 0(3)
+    addi    3, 3, 4
+    cmplw   3, 4
+    blt     3b
+    .endm
+
+# A handler in Rust, for what only comes where interrupts are on.
+    .macro  interrupt name, function
+\name:
+    stwu    1, -160(1)
+    stw     0, 8(1)
+    mflr    0
+    bl      save
+    bl      \function
+    b       return
+    .endm
+
     .section .text.vectors, "ax"
     .balign 65536
 vectors:
@@ -109,22 +131,11 @@ _start:
     addi    5, 5, 4
     b       1b
 
-2:  value   3, __bss_start
-    value   4, __bss_end
-3:  cmplw   3, 4
-    bge     4f
-    stw     0, 0(3)
-    addi    3, 3, 4
-    b       3b
-
+2:  fill    __bss_start, __bss_end, 0
 # What the stack has never reached keeps this paint.
-4:  value   3, __stack_start
+    fill    __stack_start, __stack_end, PAINT
     value   1, __stack_end
-    value   4, PAINT
-5:  stw     4, 0(3)
-    addi    3, 3, 4
-    cmplw   3, 1
-    blt     5b
+    li      0, 0
     stwu    0, -16(1)                   # the end of the chain of frames
     value   3, MSR_CE_ME
     mtmsr   3
@@ -132,21 +143,8 @@ _start:
     b       start
 
 # The frame of an interrupt: 8 r0, 12 LR, 16 r3 to r31, then as below.
-external:
-    stwu    1, -160(1)
-    stw     0, 8(1)
-    mflr    0
-    bl      save
-    bl      external_interrupt
-    b       return
-
-decrementer:
-    stwu    1, -160(1)
-    stw     0, 8(1)
-    mflr    0
-    bl      save
-    bl      decrementer_interrupt
-    b       return
+    interrupt external, external_interrupt
+    interrupt decrementer, decrementer_interrupt
 
 save:
     stw     0, 12(1)
