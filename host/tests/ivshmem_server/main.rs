@@ -198,6 +198,9 @@ fn a_board_and_a_host_do_not_notice_the_others() {
         while board.take_doorbells() != 0b10 {
             assert!(Instant::now() < deadline, "a doorbell got lost");
         }
+        // The server still knows both, and tells them of each other.
+        assert!(board.is_connected(), "the board was let go");
+        bus.doorbell(&board.doorbells(), 2).unwrap();
     }
 }
 
