@@ -112,6 +112,12 @@ fn is_well(rack: &Rack, slot: usize, boots: usize) {
     println!("{}: {} boots, {boots} before", rack.slots[slot].machine.name(), count_boots(&serial));
 }
 
+/// The board's number among its server's peers, which it says as it boots.
+fn peer(serial: &str) -> u16 {
+    let (_, line) = serial.rsplit_once("peer ").unwrap();
+    line.split(',').next().unwrap().parse().unwrap()
+}
+
 fn count_boots(serial: &str) -> usize {
     serial.matches("boot 0x").count()
 }
@@ -151,9 +157,9 @@ fn rings_in_a_loop(machine: Machine) {
     stream.flows(10);
     let attacker = Attacker::new(&rack.slots[0].socket());
     let sessions = rack.sessions(0);
-    // The server numbers its peers: the board came first.
+    let board = peer(&rack.slots[0].serial());
     let rings = std::thread::scope(|scope| {
-        let storm = scope.spawn(|| attacker.storm(0, ATTACK));
+        let storm = scope.spawn(|| attacker.storm(board, ATTACK));
         stream.flows(20);
         storm.join().unwrap()
     });

@@ -27,7 +27,7 @@ const WORK: u32 = 3;
 
 /// Of a window what QEMU may take whose processor is halted but for a heartbeat
 /// twice a second: one that does not halt takes all of it.
-const HALTED: Duration = Duration::from_millis(200);
+const HALTED: Duration = Duration::from_millis(50);
 
 fn frames(rack: &Rack) -> Vec<String> {
     let stats = rack.ask(&["stats"]);
@@ -72,7 +72,7 @@ fn idle() {
         if frames(&rack) != moved {
             continue;
         }
-        let looks = boards * (2 * LOOKS + 4);
+        let looks = boards * (2 * LOOKS + 10);
         daemon_idle |= daemon.sleeps <= u64::from(looks)
             && daemon.time <= (NOTHING * boards).max(bare * WORK * looks);
         for (qemu, halted) in qemus.iter().zip(&mut halted) {

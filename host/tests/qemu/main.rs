@@ -6,6 +6,7 @@
 
 #[path = "../../src/bin/vphys/qemu/command.rs"]
 mod command;
+mod conformance;
 mod hostile;
 mod idle;
 #[path = "../resets/interfaces.rs"]

@@ -71,6 +71,11 @@ impl Slot {
         self.qemu = Some(Program::start(launch.command().stderr(said)));
     }
 
+    /// Waits until its firmware says that it serves.
+    pub(crate) fn until_booted(&self) {
+        until("a boot", || self.serial().contains(": boot 0x"));
+    }
+
     /// SIGKILL for its QEMU.
     pub(crate) fn kill(&mut self) {
         let mut qemu = self.qemu.take().unwrap();

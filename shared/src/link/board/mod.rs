@@ -1,6 +1,5 @@
 //! The board's end of the link: publishes the control block, accepts one
 //! session at a time, answers bus messages, hands the rest to the devices.
-
 //!
 //! Guarantee: what the host writes can end its own session and nothing else.
 //! Each host word is read once a poll, at most [`BUDGET`] messages are handled
@@ -262,6 +261,16 @@ impl<W: Window + Clone> BoardLink<W> {
         self.next_beat_ms = now_ms.saturating_add(self.interval_ms());
     }
 
+    /// Writes again what is the same throughout a boot. Whoever has the BAR can
+    /// write there too; the next host finds the board all the same.
+    fn restore(&self) {
+        let part = StaticPart::encode(&self.description, &OUR_AREAS);
+        part.publish_all_but_magic(&self.control);
+        OUR_LAYOUT.publish(&self.channel_window());
+        self.control.barrier(Barrier::Write);
+        part.publish_magic(&self.control);
+    }
+
     fn channel_window(&self) -> W {
         let part = self.control.part(CHANNEL_OFFSET.into(), CHANNEL_LEN.into());
         part.unwrap_or_else(|| self.control.clone())
@@ -305,6 +314,9 @@ impl<W: Window + Clone> BoardLink<W> {
         if now_ms >= self.next_beat_ms {
             self.heartbeat = next_beat(self.heartbeat);
             self.next_beat_ms = now_ms.saturating_add(self.interval_ms());
+            if self.phase == Phase::Ready {
+                self.restore();
+            }
             self.post();
         }
         // Without a doorbell a look a millisecond is enough.

@@ -125,6 +125,20 @@ fn a_new_host_takes_over_from_one_that_vanished() {
 }
 
 #[test]
+fn pages_that_a_host_scribbled_over_are_whole_again_a_beat_later() {
+    let mut rig = Rig::new();
+    // All that the board has said of itself, the host's page, and the channel.
+    for offset in (0..0x4000).step_by(4) {
+        rig.bar.poke(offset, 0x5A5A_5A5A ^ offset as u32);
+    }
+    rig.now += 100;
+    rig.poll_board();
+    // The epoch that the noise looks like is refused, and no other is.
+    rig.attach().unwrap();
+    assert_eq!(rig.link.session(), Some(rig.session));
+}
+
+#[test]
 fn host_memory_is_left_alone_from_the_moment_that_another_epoch_is_there() {
     let mut rig = Rig::new();
     rig.attach().unwrap();
