@@ -7,6 +7,7 @@
 #[path = "../../src/bin/vphys/qemu/command.rs"]
 mod command;
 mod conformance;
+mod crashes;
 mod hostile;
 mod idle;
 #[path = "../resets/interfaces.rs"]

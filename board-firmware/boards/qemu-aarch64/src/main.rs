@@ -78,6 +78,10 @@ impl Machine for Virt {
         raw::stack()
     }
 
+    fn load_misaligned(&mut self) {
+        raw::load_misaligned();
+    }
+
     fn end(&mut self, how: End) -> ! {
         raw::end(how)
     }
@@ -97,7 +101,7 @@ fn unexpected(registers: &[u64; 33], syndrome: u64, address: u64) -> ! {
     say(format_args!("exception: esr {syndrome:#010x} far {address:#018x}"));
     say(format_args!("pc {pc:#018x} spsr {state:#010x} sctlr {:#x}", raw::system_control()));
     for (row, values) in general.chunks(4).enumerate() {
-        say(format_args!("x{:<2} {values:#018x?}", row * 4));
+        say(format_args!("x{:<2} {values:016x?}", row * 4));
     }
     raw::end(qemu_common::after_a_crash())
 }

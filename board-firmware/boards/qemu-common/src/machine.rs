@@ -47,6 +47,11 @@ pub trait Machine {
     /// The stack.
     fn stack(&self) -> PaintedStack;
 
+    /// Loads a word from an address that is no multiple of its length, as
+    /// nothing else here does: it is to end in an exception. Does nothing on a
+    /// processor that knows no such fault.
+    fn load_misaligned(&mut self) {}
+
     /// Ends this boot.
     fn end(&mut self, how: End) -> !;
 }

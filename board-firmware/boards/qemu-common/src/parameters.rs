@@ -48,8 +48,22 @@ pub struct Parameters {
     /// `crash=exit`: a panic or an exception ends QEMU with status 1, instead
     /// of starting the board over.
     pub crash_exits: bool,
+    /// `provoke`: what goes wrong as soon as the board has started, to see how
+    /// it takes that.
+    pub provoke: Option<Provoke>,
     /// How many words were not understood. They are left alone.
     pub ignored: usize,
+}
+
+/// What a board does wrong on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provoke {
+    /// `panic`: it panics.
+    Panic,
+    /// `stack`: it calls itself until the stack is used up.
+    Stack,
+    /// `alignment`: it loads a word from between two words.
+    Alignment,
 }
 
 /// What lies behind the network device.
@@ -79,6 +93,7 @@ impl Parameters {
             behind: Behind::Stack,
             outbound: true,
             crash_exits: false,
+            provoke: None,
             ignored: 0,
         }
     }
@@ -117,6 +132,9 @@ impl Parameters {
             ("outbound", "no") => self.outbound = false,
             ("crash", "reset") => self.crash_exits = false,
             ("crash", "exit") => self.crash_exits = true,
+            ("provoke", "panic") => self.provoke = Some(Provoke::Panic),
+            ("provoke", "stack") => self.provoke = Some(Provoke::Stack),
+            ("provoke", "alignment") => self.provoke = Some(Provoke::Alignment),
             _ => return None,
         }
         Some(())
@@ -143,7 +161,7 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let all = "virtio-phys name=board-3 number=3 ipv4=10.1.2.3/8\nipv6=fd01::2/48 behind=echo \
-                   outbound=no crash=exit\0 number=4";
+                   outbound=no crash=exit provoke=stack\0 number=4";
         let expected = Parameters {
             name: "board-3",
             number: 3,
@@ -152,6 +170,7 @@ mod tests {
             behind: Behind::Echo,
             outbound: false,
             crash_exits: true,
+            provoke: Some(Provoke::Stack),
             ignored: 0,
         };
         assert_eq!(read(all), expected);

@@ -1,5 +1,6 @@
 //! From reset to the board's loop.
 
+use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use board::device::net::stack::Stack;
@@ -14,7 +15,7 @@ use shared::wire::control::{LIVE_OFFSET, live};
 use crate::console::{Console, Uart};
 use crate::endpoint::Endpoint;
 use crate::machine::{End, Machine};
-use crate::parameters::{Behind, Parameters};
+use crate::parameters::{Behind, Parameters, Provoke};
 use crate::port::EndpointPort;
 use crate::raw::Owned;
 use crate::station::Station;
@@ -29,6 +30,9 @@ const LOOK_AT_STACK: u64 = 10_000_000;
 static MEMORY: Owned<Memory> = Owned::new(Memory::new());
 static SOCKETS: Owned<[u8; Stack::LEAST_BYTES + Stack::BULK_BUFFERS * SOCKET_BUFFER]> =
     Owned::new([0; _]);
+
+/// More frames than any stack has.
+const MOST_FRAMES: u64 = 1 << 16;
 
 /// Whether a panic or an exception is to end QEMU.
 static CRASH_EXITS: AtomicBool = AtomicBool::new(false);
@@ -52,6 +56,9 @@ pub fn run<U: Uart + Send>(
     if parameters.ignored > 0 {
         log::warn!("{} parameters were not understood", parameters.ignored);
     }
+    if let Some(what) = parameters.provoke {
+        provoke(&mut machine, what);
+    }
     match Endpoint::open(&mut machine) {
         Ok(endpoint) => {
             log::info!("{endpoint}");
@@ -74,6 +81,28 @@ pub fn run<U: Uart + Send>(
         machine.sleep_until(u64::MAX);
         vectors::take();
     }
+}
+
+/// Does what goes wrong, and returns where it does not.
+#[expect(clippy::panic, reason = "asked for")]
+fn provoke(machine: &mut impl Machine, what: Provoke) {
+    log::warn!("provoking: {what:?}");
+    match what {
+        Provoke::Panic => panic!("asked for"),
+        Provoke::Stack => {
+            let depth = deeper(0);
+            log::error!("the stack has {depth} frames and no end");
+        }
+        Provoke::Alignment => machine.load_misaligned(),
+    }
+    log::error!("nothing went wrong");
+}
+
+/// How many calls deep it came, each of more than 256 bytes.
+fn deeper(depth: u64) -> u64 {
+    let frame = black_box([depth; 32]);
+    let below = if depth < MOST_FRAMES { deeper(depth + 1) } else { depth };
+    below.max(black_box(frame)[0])
 }
 
 fn boot(

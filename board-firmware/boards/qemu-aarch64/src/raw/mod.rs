@@ -139,6 +139,16 @@ pub(crate) fn unmask() {
     unsafe { asm!("msr daifclr, #6", "isb", options(nostack)) };
 }
 
+/// Loads a word from between two words.
+pub(crate) fn load_misaligned() {
+    let words = [0_u32; 2];
+    // SAFETY: four bytes inside `words`, read into a register that is given up.
+    // The processor raises an exception, or reads them.
+    unsafe {
+        asm!("ldr {0:w}, [{0}, #1]", inout(reg) &raw const words => _, options(readonly, nostack));
+    }
+}
+
 /// Ends this boot.
 pub(crate) fn end(how: End) -> ! {
     match how {
