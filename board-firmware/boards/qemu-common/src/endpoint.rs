@@ -107,8 +107,7 @@ impl Endpoint {
         let registers = assign(REGISTERS_BAR)?;
         pci::enable(&config, function, true);
 
-        let msix = Msix::open(&config, function, (table_bar, table.registers(), table.len()))
-            .map_err(at)?;
+        let msix = Msix::open(&config, function, (table_bar, table.registers())).map_err(at)?;
         let vectors = connect(machine, &config, &msix)?;
 
         let window = memory.window().filter(|window| window.len() >= LEAST_MEMORY);

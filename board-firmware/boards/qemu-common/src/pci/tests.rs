@@ -208,7 +208,7 @@ fn vectors_send_what_they_are_told_and_the_others_nothing() {
     fake.set(AT, 0x44, 0x0000_0041);
     assert_eq!(Msix::bar(&fake, AT), Ok(1));
     let registers = Registers::leaked(512);
-    let msix = Msix::open(&fake, AT, (1, registers, 512)).unwrap();
+    let msix = Msix::open(&fake, AT, (1, registers)).unwrap();
     assert_eq!(msix.entries(), 4);
     msix.set(2, Some(Message::unsent(0x12_0802_0040, 82)));
     msix.set(1, None);
@@ -232,7 +232,7 @@ fn a_table_that_is_elsewhere_is_refused() {
         fake.capabilities(0x40, &[(0x40, 0x11, 0)]);
         fake.set(AT, 0x40, control << 16 | 0x11);
         fake.set(AT, 0x44, place);
-        Msix::open(&fake, AT, (1, Registers::leaked(len), len)).map(|msix| msix.entries())
+        Msix::open(&fake, AT, (1, Registers::leaked(len))).map(|msix| msix.entries())
     };
     assert_eq!(open(31, 1, 512), Ok(32));
     assert_eq!(open(32, 1, 512), Err(PciError::MsixTable { bar: 1, offset: 0, entries: 33 }));
