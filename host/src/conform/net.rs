@@ -19,6 +19,7 @@ use super::{Answers, COMMON_ADDRESS};
 /// virtio-net's queues (VirtIO 1.3 §5.1.2).
 pub(super) const RECEIVEQ: u32 = 0;
 pub(super) const TRANSMITQ: u32 = 1;
+pub(super) const CONTROLQ: u32 = 2;
 
 /// Where buffers lie in `far` (to the host) and `near` (to the board).
 pub(super) const BUFFERS: u64 = 0x8000;
@@ -35,6 +36,8 @@ pub(super) struct Net {
     pub(super) config: NetConfig,
     pub(super) receive: Queue,
     pub(super) transmit: Queue,
+    /// With VIRTIO_NET_F_CTRL_VQ.
+    pub(super) control: Option<Queue>,
     pub(super) lent: Lent,
     pub(super) stations: Stations,
     /// The number of the last question.
@@ -132,7 +135,8 @@ impl Kit<'_> {
         }
         let mac = self.board()?.description.mac;
         let mut queues = Vec::new();
-        for number in [RECEIVEQ, TRANSMITQ] {
+        let last = if features & feature::CTRL_VQ == 0 { TRANSMITQ } else { CONTROLQ };
+        for number in RECEIVEQ..=last {
             let (largest, _) = self.queue(device, number)?;
             let size = u16::try_from(largest).unwrap_or(SIZE).min(SIZE);
             must(size >= 2, || format!("queue {number} has at most {largest} entries"))?;
@@ -156,6 +160,7 @@ impl Kit<'_> {
             config,
             receive,
             transmit,
+            control: queues.next(),
             lent,
             question: 0,
         })

@@ -182,6 +182,25 @@ pub(super) const POINTS: &[Point] = &[
         |net| table(net, 32, &[(64, DESC_NEXT, 1), (0, DESC_NEXT, 0)])
     ),
     to_board!(
+        "malformed-long",
+        "a chain with more descriptors than the queue, its table's counted, stops the queue",
+        &[TOO_LONG],
+        INDIRECT_DESC,
+        |net| {
+            let size = net.transmit.size;
+            let parts: Vec<_> = (1..=size)
+                .map(|next| if next < size { (1, DESC_NEXT, next) } else { (1, 0, 0) })
+                .collect();
+            write_table(net, &parts);
+            let (first, table) = (net.to_board(0), net.lent.near.at(TABLE));
+            let flags = DESC_NEXT;
+            net.transmit.describe(0, Descriptor { address: first, len: 64, flags, next: 1 });
+            let (len, flags) = (16 * u32::from(size), DESC_INDIRECT);
+            net.transmit.describe(1, Descriptor { address: table, len, flags, next: 0 });
+            offer(net, 0);
+        }
+    ),
+    to_board!(
         "malformed-indirect-nowhere",
         "an indirect table in no region stops the queue",
         &[UNMAPPED],
@@ -334,8 +353,14 @@ fn chain(net: &mut Net, parts: &[(u64, u32, u16, u16)]) {
     offer(net, 0);
 }
 
-/// An indirect table that is said to have `len` bytes: length, flags, next.
+/// An indirect table that is said to have `len` bytes.
 fn table(net: &mut Net, len: u32, parts: &[(u32, u16, u16)]) {
+    write_table(net, parts);
+    at(net, net.lent.near.at(TABLE), len, DESC_INDIRECT);
+}
+
+/// Writes an indirect table: length, flags, next.
+fn write_table(net: &Net, parts: &[(u32, u16, u16)]) {
     let address = net.to_board(0);
     let bytes: Vec<u8> = parts
         .iter()
@@ -344,7 +369,6 @@ fn table(net: &mut Net, len: u32, parts: &[(u32, u16, u16)]) {
         })
         .collect();
     net.lent.near.window.write(TABLE, &bytes);
-    at(net, net.lent.near.at(TABLE), len, DESC_INDIRECT);
 }
 
 /// A buffer to the host, in descriptors from 0 on.

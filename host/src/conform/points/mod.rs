@@ -1,6 +1,7 @@
 //! The tables of points, one file a group.
 
 mod channel;
+mod commands;
 mod console;
 mod control;
 mod data;
@@ -44,6 +45,7 @@ const GROUPS: &[Group] = &[
     Group { name: "queues", about: "a queue's set-up and reset", points: queues::POINTS },
     Group { name: "data", about: "frames", points: data::POINTS },
     Group { name: "notify", about: "doorbells and interrupts", points: notifications::POINTS },
+    Group { name: "commands", about: "virtio-net's control queue", points: commands::POINTS },
     Group { name: "malformed", about: "what breaks a queue", points: malformed::POINTS },
     Group { name: "heartbeat", about: "the board's heartbeat", points: heartbeat::POINTS },
     Group { name: "console", about: "the console device", points: console::POINTS },

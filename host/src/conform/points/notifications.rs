@@ -275,5 +275,10 @@ fn spurious(kit: &mut Kit<'_>) -> Checked {
     for index in (0..4).cycle().take(64) {
         kit.ring(index);
     }
+    // In band as well, of queues and devices that there are and are not.
+    for (device, queue) in [(net.device.number, 0), (net.device.number, u32::MAX), (63, 0)] {
+        let payload = crate::conform::session::words(&[queue, 0]);
+        kit.send(&raw(0, 0x41, device, 0, 16, &payload))?;
+    }
     kit.works(&mut net)
 }
