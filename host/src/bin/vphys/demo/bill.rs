@@ -9,7 +9,7 @@ use virtio_phys_host::bus::sim::{Bill, Initiator, Label, Plane, SimBus};
 use virtio_phys_host::daemon::Board;
 use virtio_phys_host::session::Terms;
 
-use super::report::PerPacket;
+use super::report::{HostShare, PerPacket};
 use super::watch::Watch;
 use crate::emulated_board::EmulatedBoard;
 
@@ -93,6 +93,28 @@ impl Reading {
         (now.to_board.frames - then.to_board.frames, now.to_host.frames - then.to_host.frames)
     }
 
+    /// The host's share of the queue to the board since `before`.
+    pub(crate) fn host_to_board(&self, before: &Self) -> HostShare {
+        let (now, then) = (&self.host.to_board, &before.host.to_board);
+        let each = each_of(now.frames - then.frames);
+        HostShare {
+            sleep_flushes: each(now.sleep_flushes - then.sleep_flushes),
+            doorbells: each(now.doorbells - then.doorbells),
+            copies: each(now.pushed - then.pushed),
+        }
+    }
+
+    /// The same of the queue to the host.
+    pub(crate) fn host_to_host(&self, before: &Self) -> HostShare {
+        let (now, then) = (&self.host.to_host, &before.host.to_host);
+        let each = each_of(now.frames - then.frames);
+        HostShare {
+            sleep_flushes: each(now.sleep_flushes - then.sleep_flushes),
+            doorbells: each(now.doorbells - then.doorbells),
+            copies: each(now.bounced - then.bounced),
+        }
+    }
+
     /// The bill of the queue to the board since `before`.
     pub(crate) fn to_board(self, before: &Self) -> Option<PerPacket> {
         let (now, then) = (&self.board?.1, &before.board?.1);
@@ -130,7 +152,7 @@ impl Reading {
         let (host, board, dma) =
             (of(Initiator::HostCpu), of(Initiator::BoardCpu), of(Initiator::BoardDma));
         let reads = host.bus_reads() + board.bus_reads();
-        let each = |count: u64| count as f64 / frames.max(1) as f64;
+        let each = each_of(frames);
         Some(PerPacket {
             bus_reads: each(reads.saturating_sub(flushes)),
             dma_fetches: each(dma.bus_reads()),
@@ -142,4 +164,9 @@ impl Reading {
             copies: each(copies),
         })
     }
+}
+
+/// Divides by `frames`.
+fn each_of(frames: u64) -> impl Fn(u64) -> f64 {
+    move |count| count as f64 / frames.max(1) as f64
 }

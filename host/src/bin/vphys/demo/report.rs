@@ -18,6 +18,9 @@ pub(crate) struct Report {
     /// Only the simulated bus counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_packet: Option<BothWays<PerPacket>>,
+    /// What the daemon alone has counted, which it does on every bus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host_per_packet: Option<BothWays<HostShare>>,
     /// Work that a timer found and no notification announced, both sides (of a
     /// board in QEMU the host's): 0.
     pub(crate) completion_polled: u64,
@@ -63,6 +66,16 @@ pub(crate) struct PerPacket {
     pub(crate) control_stores_board: f64,
     pub(crate) doorbells: f64,
     pub(crate) interrupts: f64,
+    /// Copies of payload by our own code (the kernel's in tun apart).
+    pub(crate) copies: f64,
+}
+
+/// The host's share of the bill of one direction, divided by its frames.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct HostShare {
+    /// The one read of R4 a sleep.
+    pub(crate) sleep_flushes: f64,
+    pub(crate) doorbells: f64,
     /// Copies of payload by our own code (the kernel's in tun apart).
     pub(crate) copies: f64,
 }

@@ -247,7 +247,7 @@ impl Measurement<'_> {
                 flow.elapsed.as_secs_f64()
             )
         };
-        let (down, frames_to_board, to_board) = self.progress.timed(
+        let (down, frames_to_board, (to_board, host_down)) = self.progress.timed(
             "TCP to the board",
             time,
             |tick| {
@@ -263,11 +263,11 @@ impl Measurement<'_> {
                     flow.bytes
                 );
                 let (frames, _) = after.frames_since(&before);
-                Ok((flow, frames, after.to_board(&before)))
+                Ok((flow, frames, (after.to_board(&before), after.host_to_board(&before))))
             },
             told,
         )?;
-        let (up, frames_to_host, to_host) = self.progress.timed(
+        let (up, frames_to_host, (to_host, host_up)) = self.progress.timed(
             "TCP to the host",
             time,
             |tick| {
@@ -275,7 +275,7 @@ impl Measurement<'_> {
                 let flow = traffic::receive(watch, board, time, tick)?;
                 let after = self.quiet_reading()?;
                 let (_, frames) = after.frames_since(&before);
-                Ok((flow, frames, after.to_host(&before)))
+                Ok((flow, frames, (after.to_host(&before), after.host_to_host(&before))))
             },
             told,
         )?;
@@ -301,6 +301,10 @@ impl Measurement<'_> {
             per_packet: to_board
                 .zip(to_host)
                 .map(|(to_board, to_host)| BothWays { to_board, to_host }),
+            host_per_packet: self
+                .instruments
+                .is_none()
+                .then_some(BothWays { to_board: host_down, to_host: host_up }),
             completion_polled: host.to_host.completion_polled
                 + board.map_or(0, |board| board.service.polled),
         })
