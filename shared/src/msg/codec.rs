@@ -1,10 +1,8 @@
 //! Messages to bytes and back, over private copies only.
 
-use byteorder::{ByteOrder, LittleEndian as Le};
-
 use crate::address::BusAddress;
 use crate::wire::msg::{
-    DEVICE, FEATURE_WORDS_MAX, FRAME_LEN, HEADER_LEN, ID, SIZE, TOKEN, TYPE, TYPE_BUS,
+    DEVICE, FEATURE_WORDS_MAX, FRAME_LEN, HEADER_LEN, ID, PAYLOAD_MAX, SIZE, TOKEN, TYPE, TYPE_BUS,
     TYPE_RESPONSE,
 };
 
@@ -38,63 +36,94 @@ const ADD_REGION_STATUS_PAGE: u32 = 1;
 const KIND_HOST: u32 = 0;
 const KIND_BOARD: u32 = 1;
 
-/// Reads fields in order; past the end it reads zeros and remembers.
-struct Reader<'a> {
-    left: &'a [u8],
-    short: bool,
+/// Words of a payload.
+const WORDS: usize = PAYLOAD_MAX / 4;
+
+/// A payload, at least as long as its kind's fixed fields.
+struct Payload<'a> {
+    /// The words of the whole frame: what lies behind the message's end is
+    /// none of a fixed field's.
+    words: [u32; WORDS],
+    /// The bytes up to the message's end.
+    bytes: &'a [u8],
 }
 
-impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> [u8; N] {
-        match self.left.split_first_chunk() {
-            Some((taken, left)) => {
-                self.left = left;
-                *taken
-            }
-            None => {
-                self.short = true;
-                [0; N]
-            }
-        }
-    }
-
-    fn u16(&mut self) -> u16 {
-        Le::read_u16(&self.array::<2>())
-    }
-
-    fn u32(&mut self) -> u32 {
-        Le::read_u32(&self.array::<4>())
-    }
-
-    fn address(&mut self) -> BusAddress {
-        BusAddress::new(self.u64())
-    }
-
-    fn u64(&mut self) -> u64 {
-        Le::read_u64(&self.array::<8>())
-    }
-
-    /// `count` bytes of data; `None` if they are not there.
-    fn data<const N: usize>(&mut self, count: u32) -> Option<Data<N>> {
+impl Payload<'_> {
+    /// `count` bytes of data from `at` on; `None` if they are not there.
+    fn data<const N: usize>(&self, at: usize, count: u32) -> Option<Data<N>> {
         let count = usize::try_from(count).ok()?;
-        let (data, left) = self.left.split_at_checked(count)?;
-        self.left = left;
-        Data::new(data)
+        Data::new(self.bytes.get(at..)?.get(..count)?)
     }
 
-    fn feature_words(&mut self) -> Option<FeatureWords> {
-        let (first, count) = (self.u32(), self.u32());
+    fn feature_words(&self) -> Option<FeatureWords> {
+        let [first, count, given @ ..] = self.words;
+        let len = usize::try_from(count).ok()?;
         let mut words = [0; FEATURE_WORDS_MAX];
-        for word in words.get_mut(..usize::try_from(count).ok()?)? {
-            *word = self.u32();
-        }
-        Some(FeatureWords { first, count, words })
+        words.get_mut(..len)?.copy_from_slice(given.get(..len)?);
+        let there = 8 + 4 * len <= self.bytes.len();
+        there.then_some(FeatureWords { first, count, words })
     }
 
-    /// A field that must be zero in a message of ours.
-    fn reserved(&mut self) -> Option<()> {
-        (self.u32() == 0).then_some(())
+    fn queue(&self) -> (u32, u32, QueueAddresses) {
+        let [queue, largest, size, _, a, b, c, d, e, f, ..] = self.words;
+        let [descriptors, driver, device] = [address(a, b), address(c, d), address(e, f)];
+        (queue, largest, QueueAddresses { size, descriptors, driver, device })
     }
+
+    fn config(&self) -> Option<(u32, u32, ConfigData)> {
+        let [generation, offset, count, ..] = self.words;
+        Some((generation, offset, self.data(12, count)?))
+    }
+
+    fn region(&self) -> Option<RegionMessage> {
+        let [id, kind, rights, flags, base, base_high, len, len_high, index, reserved, ..] =
+            self.words;
+        zero(reserved)?;
+        let kind = match (kind, flags, index) {
+            (KIND_HOST, 0, 0) => RegionKind::Host { status_page: false },
+            (KIND_HOST, ADD_REGION_STATUS_PAGE, 0) => RegionKind::Host { status_page: true },
+            (KIND_BOARD, 0, index) => RegionKind::Board { index },
+            _ => return None,
+        };
+        let (base, len) = (address(base, base_high), wide(len, len_high));
+        Some(RegionMessage { id, kind, rights, base, len })
+    }
+}
+
+/// A field that must be zero in a message of ours.
+const fn zero(reserved: u32) -> Option<()> {
+    if reserved == 0 { Some(()) } else { None }
+}
+
+/// A field of 64 bits from its two words.
+const fn wide(low: u32, high: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+const fn address(low: u32, high: u32) -> BusAddress {
+    BusAddress::new(wide(low, high))
+}
+
+/// The two fields of 16 bits in a word.
+const fn halves(word: u32) -> (u16, u16) {
+    let [a, b, c, d] = word.to_le_bytes();
+    (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))
+}
+
+/// The words of a frame's payload.
+fn words(frame: &Frame) -> [u32; WORDS] {
+    let mut words = [0; WORDS];
+    for (word, bytes) in words.iter_mut().zip(frame.as_chunks().0.iter().skip(HEADER_LEN / 4)) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// Type, id, device number, token and size.
+const fn header(frame: &Frame) -> (u8, u8, u16, u16, u16) {
+    let [flags, id, a, b, c, d, e, f, ..] = *frame;
+    let half = u16::from_le_bytes;
+    (flags, id, half([a, b]), half([c, d]), half([e, f]))
 }
 
 /// Writes fields in order; what does not fit is dropped and remembered.
@@ -112,41 +141,40 @@ impl Writer<'_> {
         self
     }
 
-    fn u16(&mut self, value: u16) -> &mut Self {
-        let mut bytes = [0; 2];
-        Le::write_u16(&mut bytes, value);
-        self.bytes(&bytes)
-    }
-
-    fn u32(&mut self, value: u32) -> &mut Self {
-        let mut bytes = [0; 4];
-        Le::write_u32(&mut bytes, value);
-        self.bytes(&bytes)
-    }
-
-    fn u64(&mut self, value: u64) -> &mut Self {
-        let mut bytes = [0; 8];
-        Le::write_u64(&mut bytes, value);
-        self.bytes(&bytes)
-    }
-
-    fn addresses(&mut self, addresses: &QueueAddresses) -> &mut Self {
-        self.u64(addresses.descriptors.bits())
-            .u64(addresses.driver.bits())
-            .u64(addresses.device.bits())
-    }
-
-    fn feature_words(&mut self, words: &FeatureWords) {
-        self.u32(words.first).u32(words.count);
-        for (_, word) in words.iter() {
-            self.u32(word);
+    fn words(&mut self, words: &[u32]) -> &mut Self {
+        for word in words {
+            self.bytes(&word.to_le_bytes());
         }
+        self
     }
 
-    fn data<const N: usize>(&mut self, data: &Data<N>) {
-        let bytes = data.as_slice();
-        self.u32(u32::try_from(bytes.len()).unwrap_or(0)).bytes(bytes);
+    fn queue(&mut self, queue: u32, largest: u32, addresses: &QueueAddresses) -> &mut Self {
+        let QueueAddresses { size, descriptors, driver, device } = addresses;
+        let [(a, b), (c, d), (e, f)] = [descriptors, driver, device].map(|at| split(at.bits()));
+        self.words(&[queue, largest, *size, 0, a, b, c, d, e, f])
     }
+
+    fn feature_words(&mut self, words: &FeatureWords) -> &mut Self {
+        let given = usize::try_from(words.count).unwrap_or(usize::MAX).min(FEATURE_WORDS_MAX);
+        let given = words.words.get(..given).unwrap_or(&[]);
+        self.words(&[words.first, words.count]).words(given)
+    }
+
+    fn data<const N: usize>(&mut self, data: &Data<N>) -> &mut Self {
+        let bytes = data.as_slice();
+        self.words(&[u32::try_from(bytes.len()).unwrap_or(0)]).bytes(bytes)
+    }
+}
+
+/// A field of 64 bits as two words.
+#[expect(clippy::cast_possible_truncation, reason = "the other half is the other word")]
+const fn split(wide: u64) -> (u32, u32) {
+    (wide as u32, (wide >> 32) as u32)
+}
+
+/// Two fields of 16 bits as a word.
+fn pair(low: u16, high: u16) -> u32 {
+    u32::from(high) << 16 | u32::from(low)
 }
 
 impl Message {
@@ -173,7 +201,7 @@ impl Message {
         let (bus, id) = kind.wire();
         let flags = if response { TYPE_RESPONSE } else { 0 } | if bus { TYPE_BUS } else { 0 };
         let mut header = Writer { frame: &mut frame, at: TYPE };
-        header.bytes(&[flags, id]).u16(self.device).u16(self.token).u16(size);
+        header.words(&[pair(u16::from_le_bytes([flags, id]), self.device), pair(self.token, size)]);
         frame
     }
 
@@ -182,11 +210,7 @@ impl Message {
     /// # Errors
     /// Why it is to be discarded.
     pub fn decode(frame: &Frame, sender: Side) -> Result<Self, Malformed> {
-        let (header, payload) = frame.split_at(HEADER_LEN);
-        let mut reader = Reader { left: header, short: false };
-        let [flags, id] = reader.array();
-        let (device, token, size) = (reader.u16(), reader.u16(), reader.u16());
-
+        let (flags, id, device, token, size) = header(frame);
         let response = flags & TYPE_RESPONSE != 0;
         let kind = Kind::from_wire(flags & TYPE_BUS != 0, id).ok_or(Malformed::Unknown)?;
         let least = kind.least_size(response).ok_or(Malformed::Unknown)?;
@@ -194,7 +218,7 @@ impl Message {
         if size < least {
             return Err(Malformed::Size);
         }
-        let payload = payload.get(..size - HEADER_LEN).ok_or(Malformed::Size)?;
+        let bytes = frame.get(HEADER_LEN..size).ok_or(Malformed::Size)?;
         if (token == 0) != kind.is_event() {
             return Err(Malformed::Token);
         }
@@ -205,11 +229,8 @@ impl Message {
         if !kind.sent_by(asker) {
             return Err(Malformed::Direction);
         }
-        let mut reader = Reader { left: payload, short: false };
-        let body = decode_body(kind, response, &mut reader).ok_or(Malformed::Body)?;
-        if reader.short {
-            return Err(Malformed::Body);
-        }
+        let payload = Payload { words: words(frame), bytes };
+        let body = decode_body(kind, response, &payload).ok_or(Malformed::Body)?;
         Ok(Self { device, token, body })
     }
 
@@ -219,12 +240,9 @@ impl Message {
     /// "Result codes"). `None`: such a request has no result, and is discarded.
     #[must_use]
     pub fn refusal(frame: &Frame) -> Option<Self> {
-        let (header, payload) = frame.split_at(HEADER_LEN);
-        let mut reader = Reader { left: header, short: false };
-        let [flags, id] = reader.array();
-        let (device, token) = (reader.u16(), reader.u16());
+        let (flags, id, device, token, _) = header(frame);
         let kind = Kind::from_wire(flags & TYPE_BUS != 0, id)?;
-        let region = Reader { left: payload, short: false }.u32();
+        let [region, ..] = words(frame);
         let result = ResultCode::Invalid;
         let response = match kind {
             _ if flags & TYPE_RESPONSE != 0 => return None,
@@ -240,193 +258,138 @@ impl Message {
 
 fn encode_request(request: &Request, w: &mut Writer<'_>) {
     match request {
-        Request::GetDeviceInfo | Request::GetDeviceStatus => {}
-        Request::GetDeviceFeatures { first, count } => {
-            w.u32(*first).u32(*count);
-        }
+        Request::GetDeviceInfo | Request::GetDeviceStatus => w,
+        Request::GetDeviceFeatures { first, count } => w.words(&[*first, *count]),
         Request::SetDriverFeatures(words) => w.feature_words(words),
-        Request::GetConfig { offset, count } => {
-            w.u32(*offset).u32(*count);
-        }
+        Request::GetConfig { offset, count } => w.words(&[*offset, *count]),
         Request::SetConfig { generation, offset, data } => {
-            w.u32(*generation).u32(*offset).data(data);
+            w.words(&[*generation, *offset]).data(data)
         }
-        Request::SetDeviceStatus { status } => {
-            w.u32(*status);
-        }
-        Request::GetVqueue { queue } | Request::ResetVqueue { queue } => {
-            w.u32(*queue);
-        }
-        Request::SetVqueue { queue, addresses } => {
-            w.u32(*queue).u32(0).u32(addresses.size).u32(0).addresses(addresses);
-        }
-        Request::GetShm { index } => {
-            w.u32(*index);
-        }
-        Request::GetDevices { first, count } => {
-            w.u16(*first).u16(*count);
-        }
-        Request::Ping { data } => {
-            w.u32(*data);
-        }
-        Request::Attach { version, boot, session } => {
-            w.u32(*version).u32(*boot).u32(*session).u32(0);
-        }
+        Request::SetDeviceStatus { status } => w.words(&[*status]),
+        Request::GetVqueue { queue } | Request::ResetVqueue { queue } => w.words(&[*queue]),
+        Request::SetVqueue { queue, addresses } => w.queue(*queue, 0, addresses),
+        Request::GetShm { index } => w.words(&[*index]),
+        Request::GetDevices { first, count } => w.words(&[pair(*first, *count)]),
+        Request::Ping { data } => w.words(&[*data]),
+        Request::Attach { version, boot, session } => w.words(&[*version, *boot, *session, 0]),
         Request::AddRegion(region) => {
             let (kind, flags, index) = match region.kind {
                 RegionKind::Host { status_page: true } => (KIND_HOST, ADD_REGION_STATUS_PAGE, 0),
                 RegionKind::Host { status_page: false } => (KIND_HOST, 0, 0),
                 RegionKind::Board { index } => (KIND_BOARD, 0, index),
             };
-            w.u32(region.id).u32(kind).u32(region.rights).u32(flags);
-            w.u64(region.base.bits()).u64(region.len).u32(index).u32(0);
+            let ((base, base_high), (len, len_high)) =
+                (split(region.base.bits()), split(region.len));
+            let (id, rights) = (region.id, region.rights);
+            w.words(&[id, kind, rights, flags, base, base_high, len, len_high, index, 0])
         }
-        Request::RemoveRegion { id } => {
-            w.u32(*id).u32(0);
-        }
+        Request::RemoveRegion { id } => w.words(&[*id, 0]),
         Request::RouteQueue { device, queue, doorbell, vector } => {
-            w.u32(*device).u32(*queue).u32(*doorbell).u32(*vector);
+            w.words(&[*device, *queue, *doorbell, *vector])
         }
-        Request::BoardReset { boot } => {
-            w.u32(*boot).u32(0);
-        }
-    }
+        Request::BoardReset { boot } => w.words(&[*boot, 0]),
+    };
 }
 
 fn encode_response(response: &Response, w: &mut Writer<'_>) {
     match response {
-        Response::DriverFeatures | Response::SetVqueue | Response::ResetVqueue => {}
-        Response::DeviceInfo(info) => {
-            w.u32(info.device_id).u32(info.vendor_id).u32(info.feature_bits);
-            w.u32(info.config_size).u32(info.queues).u16(info.admin_start).u16(info.admin_count);
-        }
+        Response::DriverFeatures | Response::SetVqueue | Response::ResetVqueue => w,
+        Response::DeviceInfo(info) => w.words(&[
+            info.device_id,
+            info.vendor_id,
+            info.feature_bits,
+            info.config_size,
+            info.queues,
+            pair(info.admin_start, info.admin_count),
+        ]),
         Response::DeviceFeatures(words) => w.feature_words(words),
         Response::Config { generation, offset, data }
         | Response::SetConfig { generation, offset, data } => {
-            w.u32(*generation).u32(*offset).data(data);
+            w.words(&[*generation, *offset]).data(data)
         }
         Response::DeviceStatus { status } | Response::SetDeviceStatus { status } => {
-            w.u32(*status);
+            w.words(&[*status])
         }
-        Response::Vqueue { queue, largest, addresses } => {
-            w.u32(*queue).u32(*largest).u32(addresses.size).u32(0).addresses(addresses);
-        }
-        Response::Shm { index, len, address } => {
-            w.u32(*index).u32(*len).u32(*address);
-        }
-        Response::Devices(map) => {
-            w.u16(map.first).u16(map.count).u16(map.next).bytes(map.bits.as_slice());
-        }
-        Response::Pong { data } => {
-            w.u32(*data);
-        }
+        Response::Vqueue { queue, largest, addresses } => w.queue(*queue, *largest, addresses),
+        Response::Shm { index, len, address } => w.words(&[*index, *len, *address]),
+        Response::Devices(map) => w
+            .words(&[pair(map.first, map.count)])
+            .bytes(&map.next.to_le_bytes())
+            .bytes(map.bits.as_slice()),
+        Response::Pong { data } => w.words(&[*data]),
         Response::Attach { result, version, boot, session } => {
-            w.u32(result.code()).u32(*version).u32(*boot).u32(*session);
+            w.words(&[result.code(), *version, *boot, *session])
         }
         Response::AddRegion { id, result } | Response::RemoveRegion { id, result } => {
-            w.u32(*id).u32(result.code());
+            w.words(&[*id, result.code()])
         }
         Response::RouteQueue { device, queue, result } => {
-            w.u32(*device).u32(*queue).u32(result.code()).u32(0);
+            w.words(&[*device, *queue, result.code(), 0])
         }
-        Response::BoardReset { result } => {
-            w.u32(result.code()).u32(0);
-        }
-    }
+        Response::BoardReset { result } => w.words(&[result.code(), 0]),
+    };
 }
 
 fn encode_event(event: &Event, w: &mut Writer<'_>) {
     match event {
         Event::Config { status, generation, offset, data } => {
-            w.u32(*status).u32(*generation).u32(*offset).data(data);
+            w.words(&[*status, *generation, *offset]).data(data)
         }
-        Event::Avail { queue, next } => {
-            w.u32(*queue).u32(*next);
-        }
-        Event::Used { queue } => {
-            w.u32(*queue);
-        }
-        Event::Device { device, state } => {
-            w.u16(*device).u16(*state);
-        }
+        Event::Avail { queue, next } => w.words(&[*queue, *next]),
+        Event::Used { queue } => w.words(&[*queue]),
+        Event::Device { device, state } => w.words(&[pair(*device, *state)]),
         Event::Fault { code, device, queue, detail, count } => {
-            w.u32(*code).u32(*device).u32(*queue).u32(*detail).u32(*count);
+            w.words(&[*code, *device, *queue, *detail, *count])
         }
-    }
-}
-
-fn decode_body(kind: Kind, response: bool, r: &mut Reader<'_>) -> Option<Body> {
-    match (kind.is_event(), response) {
-        (true, _) => decode_event(kind, r).map(Body::Event),
-        (false, false) => decode_request(kind, r).map(Body::Request),
-        (false, true) => decode_response(kind, r).map(Body::Response),
-    }
-}
-
-fn decode_queue(r: &mut Reader<'_>) -> (u32, u32, QueueAddresses) {
-    let (queue, largest, size, _) = (r.u32(), r.u32(), r.u32(), r.u32());
-    let (descriptors, driver, device) = (r.address(), r.address(), r.address());
-    (queue, largest, QueueAddresses { size, descriptors, driver, device })
-}
-
-fn decode_config(r: &mut Reader<'_>) -> Option<(u32, u32, ConfigData)> {
-    let (generation, offset, count) = (r.u32(), r.u32(), r.u32());
-    Some((generation, offset, r.data(count)?))
-}
-
-fn decode_region(r: &mut Reader<'_>) -> Option<RegionMessage> {
-    let (id, kind, rights, flags) = (r.u32(), r.u32(), r.u32(), r.u32());
-    let (base, len, index) = (r.address(), r.u64(), r.u32());
-    r.reserved()?;
-    let kind = match (kind, flags, index) {
-        (KIND_HOST, 0, 0) => RegionKind::Host { status_page: false },
-        (KIND_HOST, ADD_REGION_STATUS_PAGE, 0) => RegionKind::Host { status_page: true },
-        (KIND_BOARD, 0, index) => RegionKind::Board { index },
-        _ => return None,
     };
-    Some(RegionMessage { id, kind, rights, base, len })
 }
 
-fn decode_request(kind: Kind, r: &mut Reader<'_>) -> Option<Request> {
+fn decode_body(kind: Kind, response: bool, payload: &Payload<'_>) -> Option<Body> {
+    match (kind.is_event(), response) {
+        (true, _) => decode_event(kind, payload).map(Body::Event),
+        (false, false) => decode_request(kind, payload).map(Body::Request),
+        (false, true) => decode_response(kind, payload).map(Body::Response),
+    }
+}
+
+fn decode_request(kind: Kind, payload: &Payload<'_>) -> Option<Request> {
+    let [a, b, c, d, ..] = payload.words;
     Some(match kind {
         Kind::GetDeviceInfo => Request::GetDeviceInfo,
-        Kind::GetDeviceFeatures => Request::GetDeviceFeatures { first: r.u32(), count: r.u32() },
-        Kind::SetDriverFeatures => Request::SetDriverFeatures(r.feature_words()?),
-        Kind::GetConfig => Request::GetConfig { offset: r.u32(), count: r.u32() },
+        Kind::GetDeviceFeatures => Request::GetDeviceFeatures { first: a, count: b },
+        Kind::SetDriverFeatures => Request::SetDriverFeatures(payload.feature_words()?),
+        Kind::GetConfig => Request::GetConfig { offset: a, count: b },
         Kind::SetConfig => {
-            let (generation, offset, data) = decode_config(r)?;
+            let (generation, offset, data) = payload.config()?;
             Request::SetConfig { generation, offset, data }
         }
         Kind::GetDeviceStatus => Request::GetDeviceStatus,
-        Kind::SetDeviceStatus => Request::SetDeviceStatus { status: r.u32() },
-        Kind::GetVqueue => Request::GetVqueue { queue: r.u32() },
+        Kind::SetDeviceStatus => Request::SetDeviceStatus { status: a },
+        Kind::GetVqueue => Request::GetVqueue { queue: a },
         Kind::SetVqueue => {
-            let (queue, _, addresses) = decode_queue(r);
+            let (queue, _, addresses) = payload.queue();
             Request::SetVqueue { queue, addresses }
         }
-        Kind::ResetVqueue => Request::ResetVqueue { queue: r.u32() },
-        Kind::GetShm => Request::GetShm { index: r.u32() },
-        Kind::GetDevices => Request::GetDevices { first: r.u16(), count: r.u16() },
-        Kind::Ping => Request::Ping { data: r.u32() },
+        Kind::ResetVqueue => Request::ResetVqueue { queue: a },
+        Kind::GetShm => Request::GetShm { index: a },
+        Kind::GetDevices => {
+            let (first, count) = halves(a);
+            Request::GetDevices { first, count }
+        }
+        Kind::Ping => Request::Ping { data: a },
         Kind::Attach => {
-            let (version, boot, session) = (r.u32(), r.u32(), r.u32());
-            r.reserved()?;
-            Request::Attach { version, boot, session }
+            zero(d)?;
+            Request::Attach { version: a, boot: b, session: c }
         }
-        Kind::AddRegion => Request::AddRegion(decode_region(r)?),
+        Kind::AddRegion => Request::AddRegion(payload.region()?),
         Kind::RemoveRegion => {
-            let id = r.u32();
-            r.reserved()?;
-            Request::RemoveRegion { id }
+            zero(b)?;
+            Request::RemoveRegion { id: a }
         }
-        Kind::RouteQueue => {
-            let (device, queue, doorbell, vector) = (r.u32(), r.u32(), r.u32(), r.u32());
-            Request::RouteQueue { device, queue, doorbell, vector }
-        }
+        Kind::RouteQueue => Request::RouteQueue { device: a, queue: b, doorbell: c, vector: d },
         Kind::BoardReset => {
-            let boot = r.u32();
-            r.reserved()?;
-            Request::BoardReset { boot }
+            zero(b)?;
+            Request::BoardReset { boot: a }
         }
         Kind::EventConfig
         | Kind::EventAvail
@@ -436,63 +399,58 @@ fn decode_request(kind: Kind, r: &mut Reader<'_>) -> Option<Request> {
     })
 }
 
-fn decode_response(kind: Kind, r: &mut Reader<'_>) -> Option<Response> {
+fn decode_response(kind: Kind, payload: &Payload<'_>) -> Option<Response> {
+    let [a, b, c, d, e, f, ..] = payload.words;
     Some(match kind {
-        Kind::GetDeviceInfo => Response::DeviceInfo(DeviceInfo {
-            device_id: r.u32(),
-            vendor_id: r.u32(),
-            feature_bits: r.u32(),
-            config_size: r.u32(),
-            queues: r.u32(),
-            admin_start: r.u16(),
-            admin_count: r.u16(),
-        }),
-        Kind::GetDeviceFeatures => Response::DeviceFeatures(r.feature_words()?),
+        Kind::GetDeviceInfo => {
+            let (admin_start, admin_count) = halves(f);
+            Response::DeviceInfo(DeviceInfo {
+                device_id: a,
+                vendor_id: b,
+                feature_bits: c,
+                config_size: d,
+                queues: e,
+                admin_start,
+                admin_count,
+            })
+        }
+        Kind::GetDeviceFeatures => Response::DeviceFeatures(payload.feature_words()?),
         Kind::SetDriverFeatures => Response::DriverFeatures,
         Kind::GetConfig => {
-            let (generation, offset, data) = decode_config(r)?;
+            let (generation, offset, data) = payload.config()?;
             Response::Config { generation, offset, data }
         }
         Kind::SetConfig => {
-            let (generation, offset, data) = decode_config(r)?;
+            let (generation, offset, data) = payload.config()?;
             Response::SetConfig { generation, offset, data }
         }
-        Kind::GetDeviceStatus => Response::DeviceStatus { status: r.u32() },
-        Kind::SetDeviceStatus => Response::SetDeviceStatus { status: r.u32() },
+        Kind::GetDeviceStatus => Response::DeviceStatus { status: a },
+        Kind::SetDeviceStatus => Response::SetDeviceStatus { status: a },
         Kind::GetVqueue => {
-            let (queue, largest, addresses) = decode_queue(r);
+            let (queue, largest, addresses) = payload.queue();
             Response::Vqueue { queue, largest, addresses }
         }
         Kind::SetVqueue => Response::SetVqueue,
         Kind::ResetVqueue => Response::ResetVqueue,
-        Kind::GetShm => Response::Shm { index: r.u32(), len: r.u32(), address: r.u32() },
+        Kind::GetShm => Response::Shm { index: a, len: b, address: c },
         Kind::GetDevices => {
-            let (first, count, next) = (r.u16(), r.u16(), r.u16());
-            let bytes = u32::from(count).div_ceil(8);
-            Response::Devices(DeviceMap { first, count, next, bits: r.data(bytes)? })
+            let ((first, count), (next, _)) = (halves(a), halves(b));
+            let bits = payload.data(6, u32::from(count).div_ceil(8))?;
+            Response::Devices(DeviceMap { first, count, next, bits })
         }
-        Kind::Ping => Response::Pong { data: r.u32() },
-        Kind::Attach => Response::Attach {
-            result: ResultCode::from_code(r.u32()),
-            version: r.u32(),
-            boot: r.u32(),
-            session: r.u32(),
-        },
-        Kind::AddRegion => {
-            Response::AddRegion { id: r.u32(), result: ResultCode::from_code(r.u32()) }
+        Kind::Ping => Response::Pong { data: a },
+        Kind::Attach => {
+            Response::Attach { result: ResultCode::from_code(a), version: b, boot: c, session: d }
         }
-        Kind::RemoveRegion => {
-            Response::RemoveRegion { id: r.u32(), result: ResultCode::from_code(r.u32()) }
-        }
+        Kind::AddRegion => Response::AddRegion { id: a, result: ResultCode::from_code(b) },
+        Kind::RemoveRegion => Response::RemoveRegion { id: a, result: ResultCode::from_code(b) },
         Kind::RouteQueue => {
-            let (device, queue, code) = (r.u32(), r.u32(), r.u32());
-            r.reserved()?;
-            Response::RouteQueue { device, queue, result: ResultCode::from_code(code) }
+            zero(d)?;
+            Response::RouteQueue { device: a, queue: b, result: ResultCode::from_code(c) }
         }
         Kind::BoardReset => {
-            let code = r.u32();
-            r.reserved()?;
-            Response::BoardReset { result: ResultCode::from_code(code) }
+            zero(b)?;
+            Response::BoardReset { result: ResultCode::from_code(a) }
         }
         Kind::EventConfig
         | Kind::EventAvail
@@ -502,22 +460,20 @@ fn decode_response(kind: Kind, r: &mut Reader<'_>) -> Option<Response> {
     })
 }
 
-fn decode_event(kind: Kind, r: &mut Reader<'_>) -> Option<Event> {
+fn decode_event(kind: Kind, payload: &Payload<'_>) -> Option<Event> {
+    let [a, b, c, d, e, ..] = payload.words;
     Some(match kind {
         Kind::EventConfig => {
-            let (status, generation, offset, count) = (r.u32(), r.u32(), r.u32(), r.u32());
-            Event::Config { status, generation, offset, data: r.data(count)? }
+            let data = payload.data(16, d)?;
+            Event::Config { status: a, generation: b, offset: c, data }
         }
-        Kind::EventAvail => Event::Avail { queue: r.u32(), next: r.u32() },
-        Kind::EventUsed => Event::Used { queue: r.u32() },
-        Kind::EventDevice => Event::Device { device: r.u16(), state: r.u16() },
-        Kind::EventFault => Event::Fault {
-            code: r.u32(),
-            device: r.u32(),
-            queue: r.u32(),
-            detail: r.u32(),
-            count: r.u32(),
-        },
+        Kind::EventAvail => Event::Avail { queue: a, next: b },
+        Kind::EventUsed => Event::Used { queue: a },
+        Kind::EventDevice => {
+            let (device, state) = halves(a);
+            Event::Device { device, state }
+        }
+        Kind::EventFault => Event::Fault { code: a, device: b, queue: c, detail: d, count: e },
         _ => return None,
     })
 }
