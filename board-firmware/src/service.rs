@@ -146,13 +146,25 @@ where
         devices: [M; DEVICES],
         options: ServiceOptions,
     ) -> Result<Self, ControlError> {
-        Ok(Self {
-            link: BoardLink::new(control, control_bar, description)?,
+        let link = BoardLink::new(control, control_bar, description)?;
+        Ok(Self::of(link, support, dma, devices.map(VirtioDevice::new), options))
+    }
+
+    /// The same of parts that are made already: they move once.
+    pub fn of(
+        link: BoardLink<S::Window>,
+        support: S,
+        dma: E,
+        devices: [VirtioDevice<M, DEVICE_QUEUES>; DEVICES],
+        options: ServiceOptions,
+    ) -> Self {
+        Self {
+            link,
             around: Around {
                 now: 0,
                 support,
                 dma,
-                devices: devices.map(VirtioDevice::new),
+                devices,
                 present: [true; DEVICES],
                 open: 0,
                 reboot: false,
@@ -166,7 +178,7 @@ where
             last_moved: None,
             owed: None,
             last_steps: 0,
-        })
+        }
     }
 
     /// Publishes the control block: from here on a host may attach. Call it

@@ -1,22 +1,26 @@
 //! One boot, from the control block to the next reset.
 
-use shared::link::Epoch;
+use shared::link::{BoardDescription, BoardLink, Epoch};
 use shared::msg::body::ResultCode;
+use shared::msg::device::VirtioDevice;
+use shared::virtq::DeviceSlot;
+use shared::window::Window;
 
+use super::memory::{CONSOLE_ENTRIES, QUEUE_ENTRIES};
 use super::{
     Addresses, BUSY_STEPS, CONTROL_LEN, Card, Counters, Memory, Order, Parts, Port, ProgramError,
     Setup, Surroundings, mac,
 };
 use crate::device::DeviceKind;
-use crate::device::console::{ConsoleDevice, Log, Shell};
+use crate::device::console::{ConsoleDevice, ConsoleError, Log, Shell};
 use crate::device::net::stack::{
     PacketMetadata, SOCKETS, SocketStorage, Stack, StackConfig, StackMemory, UDP_PACKETS,
 };
 use crate::device::net::{
-    self, Echo, Either, FrameHandler, NetBackend, NetDevice, NetMemory, NetOptions,
+    self, Echo, Either, FrameHandler, NetBackend, NetDevice, NetError, NetMemory, NetOptions,
 };
 use crate::dma::DmaEngine;
-use crate::service::{Next, Service, ServiceOptions};
+use crate::service::{DEVICE_QUEUES, Next, Service, ServiceOptions};
 use crate::support::{BoardSupport, WindowBoard};
 
 /// Longest MTU: the link's is the interface's, which the host sets.
@@ -119,20 +123,11 @@ where
     R: FnMut() -> bool,
     B: NetBackend,
 {
-    memory.clear();
     let Parts { control, description, support, engine, mut take_reset } = parts;
-    let [receive, transmit, commands] = &mut memory.queues;
-    let [frame, waiting] = &mut memory.frames;
-    let frames = NetMemory { slots: [receive, transmit], frame, waiting };
-    let options = NetOptions { mac: mac(setup.number, Card::Host), mtu: MTU, withhold: 0 };
-    let net = NetDevice::new(&options, frames, backend)?.with_control(commands)?;
-    let [receive, transmit] = &mut memory.console;
-    let shell = Shell::new(Log::new(&mut memory.log));
-    let console = ConsoleDevice::new([receive, transmit], shell)?;
-    let devices = [DeviceKind::Net(net), DeviceKind::Console(console)];
-
-    let options = ServiceOptions::default();
-    let mut service = Service::new(control, 0, description, support, engine, devices, options)?;
+    let link = (control, description);
+    let mut service = assemble(link, support, engine, setup, memory, backend);
+    // Where it lies: it is too large to be moved.
+    let service = service.as_mut().map_err(|error| *error)?;
     // A reset from before this boot is none of its business.
     let _ = take_reset();
     service.boot(epoch, around.now_us() / 1000);
@@ -160,4 +155,57 @@ where
             order => return Ok(order),
         }
     }
+}
+
+/// The device that it serves: a network device or a console.
+type Device<'m, W, B> = DeviceKind<NetDevice<'m, W, B>, ConsoleDevice<'m, W, Shell<'m>>>;
+
+/// One of them, with what its driver sees of it.
+type Place<'m, W, B> = VirtioDevice<Device<'m, W, B>, DEVICE_QUEUES>;
+
+/// The service of a board and its two devices.
+type Board<'m, S, E, B> = Service<S, E, Device<'m, <S as BoardSupport>::Window, B>, 2>;
+
+// Functions of their own from here on: the stack that they take is free again
+// before the first step.
+#[inline(never)]
+fn assemble<'m, S: BoardSupport, E: DmaEngine<S::Window>, B: NetBackend>(
+    (control, description): (S::Window, BoardDescription),
+    support: S,
+    engine: E,
+    setup: &Setup<'_>,
+    memory: &'m mut Memory,
+    backend: B,
+) -> Result<Board<'m, S, E, B>, ProgramError> {
+    memory.clear();
+    let Memory { queues, frames, console, log } = memory;
+    let mac = mac(setup.number, Card::Host);
+    let devices = [network(mac, queues, frames, backend)?, shell(console, log)?];
+    let link = BoardLink::new(control, 0, description)?;
+    Ok(Service::of(link, support, engine, devices, ServiceOptions::default()))
+}
+
+#[inline(never)]
+fn network<'m, W: Window + Clone, B: NetBackend>(
+    mac: [u8; 6],
+    queues: &'m mut [[DeviceSlot; QUEUE_ENTRIES]; 3],
+    frames: &'m mut [[u8; NetMemory::FRAME_BYTES]; 2],
+    backend: B,
+) -> Result<Place<'m, W, B>, NetError> {
+    let [receive, transmit, commands] = queues;
+    let [frame, waiting] = frames;
+    let frames = NetMemory { slots: [receive, transmit], frame, waiting };
+    let options = NetOptions { mac, mtu: MTU, withhold: 0 };
+    let device = NetDevice::new(&options, frames, backend)?.with_control(commands)?;
+    Ok(VirtioDevice::new::<W>(DeviceKind::Net(device)))
+}
+
+#[inline(never)]
+fn shell<'m, W: Window + Clone, B: NetBackend>(
+    queues: &'m mut [[DeviceSlot; CONSOLE_ENTRIES]; 2],
+    log: &'m mut [u8],
+) -> Result<Place<'m, W, B>, ConsoleError> {
+    let [receive, transmit] = queues;
+    let device = ConsoleDevice::new([receive, transmit], Shell::new(Log::new(log)))?;
+    Ok(VirtioDevice::new::<W>(DeviceKind::Console(device)))
 }

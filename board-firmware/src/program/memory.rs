@@ -5,10 +5,10 @@ use shared::virtq::DeviceSlot;
 use crate::device::net::NetMemory;
 
 /// Largest queues that the network device serves, in entries.
-const QUEUE_ENTRIES: usize = 256;
+pub(super) const QUEUE_ENTRIES: usize = 256;
 
 /// The same for the console.
-const CONSOLE_ENTRIES: usize = 8;
+pub(super) const CONSOLE_ENTRIES: usize = 8;
 
 /// Bytes of the board's log: some eighty lines.
 const LOG_BYTES: usize = 4096;
