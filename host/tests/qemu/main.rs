@@ -8,6 +8,7 @@
 mod command;
 mod conformance;
 mod crashes;
+mod demo;
 mod hostile;
 mod idle;
 #[path = "../resets/interfaces.rs"]

@@ -148,6 +148,9 @@ impl Report {
                     &self.frames.to_board.to_string(),
                     &self.frames.to_host.to_string(),
                 );
+                if let Some(share) = &self.host_per_packet {
+                    host_share(&mut out, share);
+                }
                 out.push('\n');
                 out.push_str(&wrapped(IN_QEMU, ""));
             }
@@ -172,6 +175,20 @@ pub(super) fn costs(out: &mut String, frames: &BothWays<u64>, per_packet: &BothW
         ("  doorbells", down.doorbells, up.doorbells),
         ("  interrupts", down.interrupts, up.interrupts),
         ("  copies of its payload by us", down.copies, up.copies),
+    ] {
+        row(name, &format!("{down:.3}"), &format!("{up:.3}"));
+    }
+}
+
+/// The rows that say what each frame cost the host.
+fn host_share(out: &mut String, BothWays { to_board, to_host }: &BothWays<HostShare>) {
+    let mut row = |name: &str, down: &str, up: &str| line(out, name, down, up);
+    row("", "", "");
+    row("Each of these frames cost the host", "", "");
+    for (name, down, up) in [
+        ("  reads before sleeping", to_board.sleep_flushes, to_host.sleep_flushes),
+        ("  doorbells", to_board.doorbells, to_host.doorbells),
+        ("  copies of its payload by us", to_board.copies, to_host.copies),
     ] {
         row(name, &format!("{down:.3}"), &format!("{up:.3}"));
     }

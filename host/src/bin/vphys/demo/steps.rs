@@ -105,7 +105,16 @@ fn perform(options: &Options) -> Result<Done> {
         let mut board = QemuBoard::start(machine, options.firmware.as_deref())?;
         let bus = IvshmemBus::new(IvshmemOptions::new(board.socket()));
         let start = Instant::now();
-        let booting = || board.check().map(|()| start.elapsed() < BOOTED_WITHIN);
+        let booting = || {
+            board.check()?;
+            ensure!(
+                start.elapsed() < BOOTED_WITHIN,
+                "the firmware did not serve within {} s of QEMU's start: is it one for {}?",
+                BOOTED_WITHIN.as_secs(),
+                machine.name()
+            );
+            Ok(true)
+        };
         return with_board(options, progress, &signals, bus, None, booting);
     }
     let bus = SimBus::new(SimOptions::counted())?;
