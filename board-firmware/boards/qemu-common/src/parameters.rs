@@ -15,8 +15,11 @@
 //! virtio-phys name=board-3 number=3 ipv4=10.77.3.2/24 ipv6=fd77:3::2/64
 //! ```
 
+mod address;
+
 use core::net::{Ipv4Addr, Ipv6Addr};
-use core::str::FromStr;
+
+pub(crate) use self::address::Shown;
 
 /// What the text starts with.
 const MAGIC: &str = "virtio-phys";
@@ -120,8 +123,8 @@ impl Parameters {
         match (key, value) {
             ("name", name) if !name.is_empty() => self.name = name,
             ("number", number) => self.number = number.parse().ok()?,
-            ("ipv4", address) => self.v4 = network(address, 32)?,
-            ("ipv6", address) => self.v6 = network(address, 128)?,
+            ("ipv4", address) => self.v4 = network(address, address::v4, 32)?,
+            ("ipv6", address) => self.v6 = network(address, address::v6, 128)?,
             ("behind", "stack") => self.behind = Behind::Stack,
             ("behind", "echo") => self.behind = Behind::Echo,
             ("behind", talker) => {
@@ -142,10 +145,10 @@ impl Parameters {
 }
 
 /// An address, a slash, and how many of its `most` bits are its network's.
-fn network<A: FromStr>(text: &str, most: u8) -> Option<(A, u8)> {
-    let (address, bits) = text.split_once('/')?;
-    let bits = bits.parse().ok().filter(|bits| *bits <= most)?;
-    Some((address.parse().ok()?, bits))
+fn network<A>(text: &str, read: fn(&[u8]) -> Option<A>, most: u16) -> Option<(A, u8)> {
+    let mut parts = text.as_bytes().split(|byte| *byte == b'/');
+    let (address, bits) = (read(parts.next()?)?, address::number(parts.next()?, 10, most)?);
+    parts.next().is_none().then_some((address, u8::try_from(bits).ok()?))
 }
 
 #[cfg(test)]
@@ -200,6 +203,7 @@ mod tests {
             "number=",
             "ipv4=10.0.0.1",
             "ipv4=10.0.0.1/33",
+            "ipv4=10.0.0.1/8/8",
             "ipv6=::1/129",
             "behind=nothing",
             "behind=talker:256",
