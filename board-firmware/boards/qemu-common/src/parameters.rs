@@ -19,8 +19,6 @@ mod address;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-pub(crate) use self::address::Shown;
-
 /// What the text starts with.
 const MAGIC: &str = "virtio-phys";
 

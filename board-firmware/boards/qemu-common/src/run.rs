@@ -15,7 +15,7 @@ use shared::wire::control::{LIVE_OFFSET, live};
 use crate::console::{Console, Uart};
 use crate::endpoint::Endpoint;
 use crate::machine::{End, Machine};
-use crate::parameters::{Behind, Parameters, Provoke, Shown};
+use crate::parameters::{Behind, Parameters, Provoke};
 use crate::port::EndpointPort;
 use crate::raw::Owned;
 use crate::station::Station;
@@ -120,7 +120,7 @@ fn boot(
     let epoch = epoch(machine.entropy(), port);
     let (v4, v6) = (parameters.v4, parameters.v6);
     let (name, boot) = (setup.name, epoch.get());
-    log::info!("{name}: boot {boot:#010x}, {} and {}", Shown::V4(v4), Shown::V6(v6));
+    log::info!("{name}: boot {boot:#010x}, {}/{} and {}/{}", v4.0, v4.1, v6.0, v6.1);
     let (Some(memory), Some(sockets)) = (MEMORY.take(), SOCKETS.take()) else {
         return Ok(Order::Reboot);
     };

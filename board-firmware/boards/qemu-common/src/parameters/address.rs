@@ -1,7 +1,6 @@
-//! Addresses as text. The library's own readers and writers are many times as
-//! long, and a firmware is small.
+//! Addresses from text. The library's own readers are several times as long,
+//! and a firmware is small.
 
-use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A number up to `most`: digits alone.
@@ -58,35 +57,6 @@ pub(super) fn v6(text: &[u8]) -> Option<Ipv6Addr> {
     Some(all.into())
 }
 
-/// An address with its network's bits, for a log line: all its groups.
-pub(crate) enum Shown {
-    V4((Ipv4Addr, u8)),
-    V6((Ipv6Addr, u8)),
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut mark = "";
-        let bits = match self {
-            Self::V4((address, bits)) => {
-                for octet in address.octets() {
-                    write!(f, "{mark}{octet}")?;
-                    mark = ".";
-                }
-                bits
-            }
-            Self::V6((address, bits)) => {
-                for group in address.segments() {
-                    write!(f, "{mark}{group:x}")?;
-                    mark = ":";
-                }
-                bits
-            }
-        };
-        write!(f, "/{bits}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,13 +105,5 @@ mod tests {
         for text in texts {
             assert_eq!(v6(text.as_bytes()), text.parse().ok(), "{text}");
         }
-    }
-
-    #[test]
-    fn addresses_are_shown_whole() {
-        let shown = Shown::V4((Ipv4Addr::new(10, 77, 0, 2), 24)).to_string();
-        assert_eq!(shown, "10.77.0.2/24");
-        let shown = Shown::V6((Ipv6Addr::new(0xFD77, 0, 0, 0, 0, 0, 0, 2), 64)).to_string();
-        assert_eq!(shown, "fd77:0:0:0:0:0:0:2/64");
     }
 }
