@@ -144,7 +144,12 @@ impl Rack {
 
     /// One of these machines, powered up, with a daemon and addresses, and its link up.
     pub(crate) fn up(machine: Machine) -> Self {
-        let mut rack = Self::new(&[machine], ADDRESSES);
+        Self::up_with(machine, ADDRESSES)
+    }
+
+    /// The same with these keys.
+    pub(crate) fn up_with(machine: Machine, keys: &str) -> Self {
+        let mut rack = Self::new(&[machine], keys);
         rack.slots[0].start();
         rack.start_daemon();
         rack.link_is_up(0, 1);

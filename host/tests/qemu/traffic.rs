@@ -5,16 +5,17 @@ use std::time::Duration;
 use virtio_phys_host::namespace::in_namespace;
 
 use crate::command::Machine;
-use crate::rack::Rack;
+use crate::rack::{ADDRESSES, Rack};
 use crate::services::{addresses, echo_tcp, echo_udp, ping, status_page};
 
 const PINGS: u16 = 100;
 const TCP_BYTES: usize = 64 << 20;
 const DATAGRAMS: u32 = 100_000;
 
-/// Pings, TCP, UDP and the status page, over IPv4 and IPv6.
-fn carries_traffic(machine: Machine) {
-    let rack = Rack::up(machine);
+/// Pings, TCP, UDP and the status page, over IPv4 and IPv6, through an
+/// interface of this mode.
+fn carries_traffic(machine: Machine, mode: &str) {
+    let rack = Rack::up_with(machine, &format!("mode = {mode:?}\n{ADDRESSES}"));
     let [v4, v6] = addresses(0);
     for to in [v4, v6] {
         let times = ping(to, PINGS);
@@ -38,15 +39,21 @@ fn carries_traffic(machine: Machine) {
 
 #[test]
 fn aarch64_carries_traffic() {
-    in_namespace("traffic::aarch64_carries_traffic", || carries_traffic(Machine::QemuAarch64));
+    in_namespace("traffic::aarch64_carries_traffic", || {
+        carries_traffic(Machine::QemuAarch64, "tap")
+    });
 }
 
 #[test]
 fn riscv64_carries_traffic() {
-    in_namespace("traffic::riscv64_carries_traffic", || carries_traffic(Machine::QemuRiscv64));
+    in_namespace("traffic::riscv64_carries_traffic", || {
+        carries_traffic(Machine::QemuRiscv64, "tun")
+    });
 }
 
 #[test]
 fn powerpc_carries_traffic() {
-    in_namespace("traffic::powerpc_carries_traffic", || carries_traffic(Machine::QemuPowerpc));
+    in_namespace("traffic::powerpc_carries_traffic", || {
+        carries_traffic(Machine::QemuPowerpc, "tap")
+    });
 }

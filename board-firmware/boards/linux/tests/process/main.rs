@@ -4,6 +4,7 @@
 
 mod behind;
 mod command_line;
+mod conformance;
 mod endings;
 mod kernels;
 mod ping;
