@@ -128,8 +128,8 @@ fn a_new_host_takes_over_from_one_that_vanished() {
 fn pages_that_a_host_scribbled_over_are_whole_again_a_beat_later() {
     let mut rig = Rig::new();
     // All that the board has said of itself, the host's page, and the channel.
-    for offset in (0..0x4000).step_by(4) {
-        rig.bar.poke(offset, 0x5A5A_5A5A ^ offset as u32);
+    for offset in (0..0x4000_u32).step_by(4) {
+        rig.bar.poke(offset.into(), 0x5A5A_5A5A ^ offset);
     }
     rig.now += 100;
     rig.poll_board();
