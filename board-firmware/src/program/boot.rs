@@ -43,7 +43,7 @@ pub enum Behind<'b, H> {
 /// them share is there once.
 ///
 /// # Errors
-/// As for [`boot`], and what is wrong with addresses or memory.
+/// As for [`boot()`], and what is wrong with addresses or memory.
 pub fn boot_behind<P: Port, H: FrameHandler>(
     port: &P,
     setup: &Setup<'_>,
@@ -108,7 +108,7 @@ pub fn boot<P: Port, B: NetBackend>(
 /// The same for a board that brings [`BoardSupport`] itself.
 ///
 /// # Errors
-/// As for [`boot`].
+/// As for [`boot()`].
 pub fn boot_parts<S, E, R, B>(
     parts: Parts<S, E, R>,
     setup: &Setup<'_>,

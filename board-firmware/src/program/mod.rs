@@ -2,7 +2,7 @@
 //! around [`crate::service`].
 //!
 //! A board whose bus is made of plain windows brings a [`Port`], a clock and a
-//! way to wait ([`Surroundings`]), and [`Memory`]; [`boot`] or
+//! way to wait ([`Surroundings`]), and [`Memory`]; [`boot()`] or
 //! [`boot_behind`] is then all of it: a network device, a console with the
 //! log and a shell, one boot from the published control block to the next
 //! reset. Boards with caches to maintain, or windows to point somewhere, bring

@@ -42,7 +42,8 @@ fn huge_pages(flags: MFdFlags, bytes: i64) -> Result<OwnedFd, IvshmemError> {
     let page = fstat(&memory).map_err(none)?.st_blksize;
     let refused = |errno: Errno| IvshmemError::HugePages {
         len: bytes.cast_unsigned(),
-        page: page.cast_unsigned(),
+        // Of another width on another architecture; never negative.
+        page: u64::try_from(page).unwrap_or_default(),
         error: errno.into(),
     };
     ftruncate(&memory, bytes).map_err(refused)?;
