@@ -8,8 +8,8 @@ use shared::window::Window;
 
 use super::memory::{CONSOLE_ENTRIES, QUEUE_ENTRIES};
 use super::{
-    Addresses, BUSY_STEPS, CONTROL_LEN, Card, Counters, Memory, Order, Parts, Port, ProgramError,
-    Setup, Surroundings, mac,
+    Addresses, BUSY_STEPS, BUSY_US, CONTROL_LEN, Card, Counters, Memory, Order, Parts, Port,
+    ProgramError, Setup, Surroundings, mac,
 };
 use crate::device::DeviceKind;
 use crate::device::console::{ConsoleDevice, ConsoleError, Log, Shell};
@@ -128,18 +128,21 @@ where
     let mut service = assemble(link, support, engine, setup, memory, backend);
     // Where it lies: it is too large to be moved.
     let service = service.as_mut().map_err(|error| *error)?;
-    // A reset from before this boot is none of its business.
+    // A reset from before this boot is none of its business, nor are doorbells,
+    // with which it comes: each queue is looked at when its driver is ready.
+    let _ = service.support().take_doorbells();
     let _ = take_reset();
     service.boot(epoch, around.now_us() / 1000);
-    let mut busy = 0;
+    let (mut busy, mut paused) = (0, around.now_us());
     loop {
-        let next = service.step_at(around.now_us());
+        let now = around.now_us();
+        let next = service.step_at(now);
         if take_reset() || service.reboot_due() {
             return Ok(Order::Reboot);
         }
         let until = match next {
             Next::Sleep { until } => until,
-            Next::Again if busy < BUSY_STEPS => {
+            Next::Again if busy < BUSY_STEPS && now.saturating_sub(paused) < BUSY_US => {
                 busy += 1;
                 continue;
             }
@@ -154,6 +157,7 @@ where
             Order::Go => {}
             order => return Ok(order),
         }
+        paused = around.now_us();
     }
 }
 

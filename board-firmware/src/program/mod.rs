@@ -39,6 +39,10 @@ pub const CONTROL_LEN: u64 = 16 << 10;
 /// same: no host keeps the board from being switched off.
 pub const BUSY_STEPS: u32 = 256;
 
+/// The same in microseconds, for boards whose steps are long: a watchdog that
+/// is fed there may be set to a second.
+pub const BUSY_US: u64 = 50_000;
+
 /// What the control block says of the board's bus.
 #[derive(Clone, Copy, Debug)]
 pub struct Wiring {

@@ -79,9 +79,14 @@ impl Interface {
         self.tap.name()
     }
 
-    /// What to wait for at [`Self::as_fd`].
-    pub(crate) fn wants(&self) -> Wants {
-        self.wants.get()
+    /// What to wait for at [`Self::as_fd`], once: with its queues gone the
+    /// board looks at no frame, and would wake for the same one for ever.
+    pub(crate) fn take_wants(&self) -> Wants {
+        let wants = self.wants.get();
+        if wants == Wants::Frames {
+            self.wants.set(Wants::Nothing);
+        }
+        wants
     }
 
     /// What lies behind the board's network device for one boot.

@@ -72,7 +72,7 @@ impl Surroundings for Process<'_> {
         if !self.board.is_connected() {
             return self.off(Off::ServerGone);
         }
-        let wants = self.interface.map_or(Wants::Nothing, Interface::wants);
+        let wants = self.interface.map_or(Wants::Nothing, Interface::take_wants);
         if wants == Wants::Gone {
             return self.off(Off::InterfaceGone);
         }

@@ -28,7 +28,11 @@ impl Engine {
     /// The engine, stopped, whatever the last boot left it at.
     pub(crate) fn new(bounce: BusWindow) -> Self {
         ENGINE.write(engine::CONTROL, ABORT);
-        Self { bounce }
+        let engine = Self { bounce };
+        // Bounded; one that never ends its last transfer fails its next one.
+        let _ = engine.wait();
+        ENGINE.write(engine::STATUS, REFUSED);
+        engine
     }
 
     /// Copies `len` bytes, both addresses as the processor has them.
@@ -55,6 +59,8 @@ impl Engine {
             Some(_) => Ok(()),
             None => {
                 ENGINE.write(engine::CONTROL, ABORT);
+                let _ = self.wait();
+                ENGINE.write(engine::STATUS, REFUSED);
                 Err(DmaError::Timeout)
             }
         }

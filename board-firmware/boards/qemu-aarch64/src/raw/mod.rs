@@ -5,6 +5,7 @@
 mod mmu;
 
 use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use qemu_common::machine::End;
 use qemu_common::raw::{Aperture, Message, PaintedStack, Registers};
@@ -149,11 +150,19 @@ pub(crate) fn load_misaligned() {
     }
 }
 
+/// Whether QEMU was asked to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// Ends this boot.
 pub(crate) fn end(how: End) -> ! {
     match how {
         // SAFETY: PSCI's SYSTEM_RESET, which QEMU serves itself.
         End::Reset => unsafe { asm!("hvc #0", in("x0") 0x8400_0009_u64, options(nostack)) },
+        // Without semihosting the instruction below is one more exception.
+        End::Exit(_) if ENDING.swap(true, Ordering::Relaxed) => {
+            // SAFETY: PSCI's SYSTEM_OFF, which QEMU serves itself.
+            unsafe { asm!("hvc #0", in("x0") 0x8400_0008_u64, options(nostack)) }
+        }
         End::Exit(status) => {
             // ADP_Stopped_ApplicationExit, and the status.
             let block = [0x2_0026, u64::from(status)];

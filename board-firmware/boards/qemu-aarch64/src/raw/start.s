@@ -47,9 +47,9 @@ _start:
     mov x30, xzr
     b start
 
-// All that a called function may change, in 672 bytes.
+// All that a called function may change, in 800 bytes.
 .macro save
-    sub sp, sp, #672
+    sub sp, sp, #800
     stp x0, x1, [sp, #0]
     stp x2, x3, [sp, #16]
     stp x4, x5, [sp, #32]
@@ -124,6 +124,11 @@ interrupt:
     stp q26, q27, [sp, #560]
     stp q28, q29, [sp, #592]
     stp q30, q31, [sp, #624]
+    // Of these a called function keeps the lower halves only.
+    stp q8, q9, [sp, #672]
+    stp q10, q11, [sp, #704]
+    stp q12, q13, [sp, #736]
+    stp q14, q15, [sp, #768]
     mrs x0, fpcr
     mrs x1, fpsr
     str x0, [sp, #656]
@@ -145,6 +150,10 @@ interrupt:
     ldp q26, q27, [sp, #560]
     ldp q28, q29, [sp, #592]
     ldp q30, q31, [sp, #624]
+    ldp q8, q9, [sp, #672]
+    ldp q10, q11, [sp, #704]
+    ldp q12, q13, [sp, #736]
+    ldp q14, q15, [sp, #768]
     ldr x1, [sp, #256]
     ldp x30, x0, [sp, #240]
     msr elr_el1, x0
@@ -160,5 +169,5 @@ interrupt:
     ldp x16, x17, [sp, #128]
     ldr x18, [sp, #144]
     // x19 to x29 are what a called function leaves alone.
-    add sp, sp, #672
+    add sp, sp, #800
     eret

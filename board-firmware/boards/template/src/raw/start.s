@@ -4,6 +4,7 @@
     .section .start, "ax"
     .globl _start
 _start:
+    csrci   mstatus, 8              # MIE, which a boot ROM may have left on
     csrw    mie, zero
     la      t0, trap
     csrw    mtvec, t0

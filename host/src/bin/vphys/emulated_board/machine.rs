@@ -82,7 +82,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use board::dma::CpuCopy;
-    use board::program::{BUSY_STEPS, CONTROL_LEN, Wiring};
+    use board::program::{BUSY_STEPS, BUSY_US, CONTROL_LEN, Wiring};
     use board::support::Doorbells;
     use shared::address::BusAddress;
     use shared::msg::channel::{Channel, OUR_LAYOUT};
@@ -169,13 +169,16 @@ mod tests {
     /// Switches the board off behind so many pauses.
     struct Impatient {
         pauses: usize,
-        clock: Clock,
+        /// Its clock, and by how much it goes on between two looks.
+        now: u64,
+        each: u64,
         until: Vec<u64>,
     }
 
     impl Surroundings for Impatient {
         fn now_us(&mut self) -> u64 {
-            self.clock.now_us()
+            self.now += self.each;
+            self.now
         }
 
         fn pause(&mut self, until_us: u64) -> Order {
@@ -184,8 +187,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_board_that_is_kept_busy_can_be_switched_off() {
+    /// Keeps a board busy until it was switched off at its fourth pause, with a
+    /// clock that goes on by `each` microseconds at a look: its steps, and the
+    /// answers that it gave.
+    fn kept_busy(each: u64) -> (u32, u32) {
         let sim = SimBus::new(SimOptions::counted()).unwrap();
         let port = Flooded {
             bus: SimPort(sim.board()),
@@ -200,11 +205,22 @@ mod tests {
             behind: Behind::Echo,
             fault: None,
         };
-        let mut around = Impatient { pauses: 3, clock: Clock::new(), until: Vec::new() };
+        let mut around = Impatient { pauses: 3, now: 0, each, until: Vec::new() };
         run(&port, &setup, &mut around).unwrap();
         assert_eq!(around.until, [0; 4]);
-        let (steps, answers) = (port.steps.get(), port.answers.get());
+        (port.steps.get(), port.answers.get())
+    }
+
+    #[test]
+    fn a_board_that_is_kept_busy_can_be_switched_off() {
+        let (steps, answers) = kept_busy(1);
         assert!(steps < 8 * BUSY_STEPS, "{steps} steps");
         assert!(answers > 3 * BUSY_STEPS, "{answers} answers, so it was not kept busy");
+    }
+
+    #[test]
+    fn a_board_with_long_steps_pauses_as_often_in_time() {
+        let (steps, _) = kept_busy(BUSY_US / 10);
+        assert!(steps <= 4 * 11 + 1, "{steps} steps");
     }
 }
