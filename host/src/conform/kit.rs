@@ -53,7 +53,7 @@ pub(super) struct Kit<'a> {
     next_epoch: Epoch,
     beat: u32,
     beaten: Instant,
-    /// Vector 0 was raised since [`Self::take_vector_0`].
+    /// Vector 0 was raised since [`Self::take_vector`].
     raised_0: bool,
     /// In this point the board could not be found, or took no session.
     unreached: bool,

@@ -10,9 +10,9 @@
 //! the board states, what it sends is bounded, and a board that takes no session
 //! any more fails the points that are left at once.
 //!
-//! [`card`] is the bus, [`kit`] finding the board and waiting for it,
-//! [`session`] messages, [`device`] and [`queue`] what a driver does, [`net`] a
-//! network device that runs; [`points`] are the tables. docs/conformance.md lists
+//! `card` is the bus, `kit` finding the board and waiting for it,
+//! `session` messages, `device` and `queue` what a driver does, `net` a
+//! network device that runs; `points` are the tables. docs/conformance.md lists
 //! the points.
 //!
 //! Not for: speed, and what only an instrument on the bus can see (the order of
