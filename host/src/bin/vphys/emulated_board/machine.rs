@@ -114,6 +114,10 @@ mod tests {
             let mut place = self.channel.borrow_mut();
             let Some(channel) = place.as_mut() else {
                 let boot: u32 = memory.load(u64::from(LIVE_OFFSET) + live::BOOT_EPOCH);
+                if boot == 0 {
+                    // It has not published anything yet.
+                    return Some(());
+                }
                 let page = u64::from(HOST_PAGE_OFFSET);
                 memory.store(page + host_page::VERSION, u32::from(Versions::OURS.max));
                 memory.store(page + host_page::BOOT_EPOCH, boot);
