@@ -131,8 +131,10 @@ impl Fault {
         store: impl Fn(u64, u32),
         load: impl Fn(u64) -> u32,
     ) {
-        let magic = place == Place::Control && at == 0 && load(0) == MAGIC_VALUE;
-        if !magic {
+        // A block that is whole, and each word of it that is written again: it is
+        // never seen without its fault.
+        let published = place == Place::Control && load(0) == MAGIC_VALUE;
+        if !published || at >= u64::from(load(field::LENGTH as u64)) {
             return;
         }
         let (changed, value) = match self {
