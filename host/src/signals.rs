@@ -3,9 +3,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::process::Command;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::raw::unblock;
 
 /// Those that ask: Ctrl-C, a service manager, a terminal that goes away.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -35,17 +38,10 @@ impl EndSignals {
         Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
     }
 
-    /// Runs `start`, which starts a program, with these signals as they were:
-    /// a program inherits what is blocked. One that comes just now ends this
-    /// process at once.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn unblocked<T>(&self, start: impl FnOnce() -> T) -> io::Result<T> {
-        set().thread_unblock()?;
-        let started = start();
-        set().thread_block()?;
-        Ok(started)
+    /// Lets them through to the program that `command` starts, which inherits
+    /// what is blocked. Here they stay blocked.
+    pub fn let_through(&self, command: &mut Command) {
+        unblock(command, set());
     }
 }
 

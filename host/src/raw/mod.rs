@@ -1,13 +1,13 @@
 //! The host crate's unsafe code; every block argues why it is sound.
 #![allow(unsafe_code)]
 
+mod child;
 mod descriptors;
-mod isolate;
 mod memory;
 pub(crate) mod tun;
 mod vectored;
 
+pub(crate) use child::{isolate, unblock};
 pub(crate) use descriptors::{Received, accept, receive};
-pub(crate) use isolate::isolate;
 pub use memory::{MapError, SharedMemory};
 pub use vectored::{KernelRange, MAX_PIECES, read_into, write_from};

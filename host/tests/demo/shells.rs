@@ -96,6 +96,17 @@ fn signals_while_a_shell_runs() {
 }
 
 #[test]
+fn a_signal_while_the_shell_starts() {
+    staged("shells::a_signal_while_the_shell_starts", Tun::Everybodys, |stage| {
+        for _ in 0..10 {
+            let ran = shell(stage, "kill -TERM $PPID; exec sleep 100").end();
+            assert_eq!(ran.code, Some(143), "{ran:#?}");
+            ran.said(&["ended by SIGTERM"]);
+        }
+    });
+}
+
+#[test]
 fn a_shell_is_not_deaf_to_signals() {
     staged("shells::a_shell_is_not_deaf_to_signals", Tun::Everybodys, |stage| {
         // Unlike many a shell it leaves the signals as it finds them.

@@ -21,12 +21,11 @@ const LONG: Duration = Duration::from_secs(3600);
 pub(crate) fn run(signals: &EndSignals, watch: Watch<'_>) -> Result<ExitCode> {
     let shell = std::env::var_os("SHELL").filter(|name| !name.is_empty());
     let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-    let mut child = signals
-        .unblocked(|| Command::new(&shell).spawn())
-        .context("cannot set signals")?
-        .with_context(|| {
-            format!("cannot start the shell {} (set SHELL to another one)", shell.display())
-        })?;
+    let mut command = Command::new(&shell);
+    signals.let_through(&mut command);
+    let mut child = command.spawn().with_context(|| {
+        format!("cannot start the shell {} (set SHELL to another one)", shell.display())
+    })?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     let over = Arc::new(Stop::new()?);
     let tell = Arc::clone(&over);

@@ -1,10 +1,11 @@
-//! A child process in namespaces of its own.
+//! What a child process does between fork and exec.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
+use nix::sys::signal::SigSet;
 
 /// A file of the child's /proc/self and what to write there; zero-terminated.
 type Line = (&'static std::ffi::CStr, Vec<u8>);
@@ -26,6 +27,14 @@ pub(crate) fn isolate(command: &mut Command, user_maps: Option<[Line; 3]>) {
     // memory that was prepared before the fork: it neither allocates nor takes
     // a lock (`io::Error` from an errno holds no memory of its own).
     unsafe { command.pre_exec(run) };
+}
+
+/// Makes `command` run without these signals blocked. This process is as it was
+/// meanwhile: unblocking them here would let one through that comes just then.
+pub(crate) fn unblock(command: &mut Command, signals: SigSet) {
+    // SAFETY: the closure makes one system call, on a copy of `signals`; it
+    // neither allocates nor takes a lock.
+    unsafe { command.pre_exec(move || Ok(signals.thread_unblock()?)) };
 }
 
 fn write_line(path: &std::ffi::CStr, line: &[u8]) -> io::Result<()> {
