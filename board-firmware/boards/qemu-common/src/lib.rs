@@ -18,6 +18,7 @@ pub mod pci;
 pub mod port;
 pub mod raw;
 mod run;
+mod stack_alone;
 mod station;
 pub mod vectors;
 

@@ -19,7 +19,7 @@ use crate::parameters::{Behind, Parameters, Provoke};
 use crate::port::EndpointPort;
 use crate::raw::Owned;
 use crate::station::Station;
-use crate::vectors;
+use crate::{stack_alone, vectors};
 
 /// Bytes of each of the stack's large socket buffers.
 const SOCKET_BUFFER: usize = 256 << 10;
@@ -59,19 +59,11 @@ pub fn run<U: Uart + Send>(
     if let Some(what) = parameters.provoke {
         provoke(&mut machine, what);
     }
-    match Endpoint::open(&mut machine) {
-        Ok(endpoint) => {
-            log::info!("{endpoint}");
-            let port = EndpointPort::new(endpoint, parameters.outbound);
-            match boot(&mut machine, &port, parameters) {
-                Ok(_) => {
-                    log::info!("reboot");
-                    machine.end(End::Reset)
-                }
-                Err(error) => log::error!("{error}"),
-            }
-        }
-        Err(error) => log::error!("{error}"),
+    if cfg!(feature = "stack-alone") {
+        let outcome = SOCKETS.take().map(|bytes| stack_alone::run(&mut machine, parameters, bytes));
+        log::error!("{outcome:?}");
+    } else {
+        serve(&mut machine, parameters);
     }
     // Another boot would find the same.
     if parameters.crash_exits {
@@ -80,6 +72,24 @@ pub fn run<U: Uart + Send>(
     loop {
         machine.sleep_until(u64::MAX);
         vectors::take();
+    }
+}
+
+/// Serves hosts; returns where it cannot.
+fn serve(machine: &mut impl Machine, parameters: &Parameters) {
+    match Endpoint::open(machine) {
+        Ok(endpoint) => {
+            log::info!("{endpoint}");
+            let port = EndpointPort::new(endpoint, parameters.outbound);
+            match boot(machine, &port, parameters) {
+                Ok(_) => {
+                    log::info!("reboot");
+                    machine.end(End::Reset)
+                }
+                Err(error) => log::error!("{error}"),
+            }
+        }
+        Err(error) => log::error!("{error}"),
     }
 }
 

@@ -411,6 +411,9 @@ impl<W: Window + Clone, B: NetBackend> BoardDevice<W> for NetDevice<'_, W, B> {
 
 impl<W: Window + Clone, B: NetBackend> NetDevice<'_, W, B> {
     /// Frames, both ways.
+    // A function of its own, as is the link's: the locals of one that holds
+    // everything are further away than a processor's short instructions reach.
+    #[inline(never)]
     fn run_frames<S, E>(&mut self, context: &mut Context<'_, S, E>) -> Ran
     where
         S: BoardSupport<Window = W>,

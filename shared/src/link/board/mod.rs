@@ -300,6 +300,8 @@ impl<W: Window + Clone> BoardLink<W> {
 
     /// Looks at the host page and the channel, handles what is due, beats the
     /// heartbeat. Never waits; handles at most [`BUDGET`] messages.
+    // On a board everything is inlined into one function otherwise.
+    #[inline(never)]
     pub fn poll(
         &mut self,
         now_ms: u64,
