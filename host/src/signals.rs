@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::raw::unblock;
+use crate::raw::{end_with_us, unblock};
 
 /// Those that ask: Ctrl-C, a service manager, a terminal that goes away.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -50,6 +50,12 @@ impl AsFd for EndSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Has the program that `command` starts killed when the thread that starts it
+/// ends, also by SIGKILL, which lets nobody clean up. Start it from the main thread.
+pub fn ends_with_us(command: &mut Command) {
+    end_with_us(command);
 }
 
 fn set() -> SigSet {

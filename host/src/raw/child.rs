@@ -4,8 +4,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::SigSet;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{getpid, getppid};
 
 /// A file of the child's /proc/self and what to write there; zero-terminated.
 type Line = (&'static std::ffi::CStr, Vec<u8>);
@@ -35,6 +38,20 @@ pub(crate) fn unblock(command: &mut Command, signals: SigSet) {
     // SAFETY: the closure makes one system call, on a copy of `signals`; it
     // neither allocates nor takes a lock.
     unsafe { command.pre_exec(move || Ok(signals.thread_unblock()?)) };
+}
+
+/// Makes `command` run no longer than the thread that starts it, whatever ends
+/// that one: the kernel kills it then. Start it from the main thread.
+pub(crate) fn end_with_us(command: &mut Command) {
+    let parent = getpid();
+    let run = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // One that died before that call has told nobody.
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: `run` makes two system calls and compares numbers; it neither
+    // allocates nor takes a lock.
+    unsafe { command.pre_exec(run) };
 }
 
 fn write_line(path: &std::ffi::CStr, line: &[u8]) -> io::Result<()> {

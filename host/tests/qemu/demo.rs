@@ -2,7 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use virtio_phys_host::namespace::in_namespace;
 
@@ -68,26 +69,90 @@ fn what_lacks_is_named() {
     });
 }
 
-/// Asked to end, it takes QEMU with it.
+/// QEMU as the demo has started it, if it has come so far.
+fn qemu_of(demo: &Program) -> Option<Pid> {
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        let (pid, rest) = stat.split_once(" (qemu-system")?;
+        let parent = rest.rsplit_once(") ")?.1.split(' ').nth(1)?;
+        let pid = Pid::from_raw(pid.parse().ok()?);
+        (parent == demo.pid().to_string()).then_some(pid)
+    })
+}
+
+/// QEMU, which does not outlive a test that fails: it has the test's standard error.
+struct Qemu(Pid);
+
+impl Qemu {
+    /// A process that has ended has no command line, even if nobody waited for it.
+    fn lives(&self) -> bool {
+        std::fs::read(format!("/proc/{}/cmdline", self.0)).is_ok_and(|line| !line.is_empty())
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        if self.lives() {
+            let _ = kill(self.0, Signal::SIGKILL);
+        }
+    }
+}
+
+/// The demo, when it has started QEMU; its files would be in `folder`.
+fn started(machine: Machine, folder: &Folder) -> (Program, Qemu) {
+    let mut command = demo(machine);
+    command.arg("--firmware").arg(firmware(machine)).env("TMPDIR", folder.path(""));
+    let program = Program::start(command.stdout(Stdio::null()));
+    let mut qemu = None;
+    until("QEMU", || {
+        qemu = qemu_of(&program);
+        qemu.is_some()
+    });
+    (program, Qemu(qemu.unwrap()))
+}
+
+/// Whether the demo has had a frame of the board's.
+fn has_frames(demo: &Program) -> bool {
+    let interfaces = std::fs::read_to_string(format!("/proc/{}/net/dev", demo.pid())).unwrap();
+    interfaces.lines().filter_map(|line| line.trim_start().strip_prefix("vphys0:")).any(|counts| {
+        let received = counts.split_whitespace().next();
+        received.is_some_and(|bytes| bytes != "0")
+    })
+}
+
+/// Asked to end, or killed, it takes QEMU with it.
 #[test]
 fn nothing_is_left_behind() {
     in_namespace("demo::nothing_is_left_behind", || {
         let folder = Folder::new();
-        let machine = Machine::QemuAarch64;
-        let mut command = demo(machine);
-        command.arg("--firmware").arg(firmware(machine)).env("TMPDIR", folder.path(""));
-        command.args(["--interface", "vphys%d"]).stdout(Stdio::null());
         let is_empty = || std::fs::read_dir(folder.path("")).unwrap().next().is_none();
-        let mut program = Program::start(&mut command);
-        until("the demo's folder", || !is_empty());
-        program.signal(Signal::SIGINT);
-        assert_eq!(program.end().code(), Some(128 + Signal::SIGINT as i32));
-        assert!(is_empty(), "its folder is gone");
-        let ours = folder.path("").to_str().unwrap().to_owned();
-        let left = std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
-            std::fs::read(process.path().join("cmdline"))
-                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&ours))
-        });
-        assert!(!left, "QEMU lives on");
+        for signal in [Signal::SIGINT, Signal::SIGKILL] {
+            let (mut program, qemu) = started(Machine::QemuAarch64, &folder);
+            // From then on QEMU can do without its server.
+            until("a frame", || has_frames(&program));
+            assert!(qemu.lives());
+            program.signal(signal);
+            let status = program.end();
+            match signal {
+                Signal::SIGKILL => until("QEMU's end", || !qemu.lives()),
+                _ => assert_eq!(status.code(), Some(128 + signal as i32)),
+            }
+            assert!(!qemu.lives(), "QEMU lives on after {signal}");
+            assert!(is_empty(), "a file is left after {signal}");
+        }
+    });
+}
+
+/// Ctrl-C goes to QEMU too, which has to be there until the demo let go of it.
+#[test]
+fn qemu_does_not_end_by_itself() {
+    in_namespace("demo::qemu_does_not_end_by_itself", || {
+        let folder = Folder::new();
+        let (mut program, qemu) = started(Machine::QemuAarch64, &folder);
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            kill(qemu.0, signal).unwrap();
+        }
+        assert!(program.end().success(), "the demo goes on");
+        assert!(!qemu.lives());
     });
 }

@@ -3,11 +3,16 @@
 mod command;
 
 use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::mkdtemp;
 use virtio_phys_host::bus::ivshmem::{RunningServer, Server, ServerOptions};
+use virtio_phys_host::signals::ends_with_us;
 
 pub(crate) use command::Machine;
 use command::{Launch, VECTORS};
@@ -15,15 +20,25 @@ use command::{Launch, VECTORS};
 /// Shared memory of the board, in bytes.
 const MEMORY: u64 = 64 << 20;
 
-/// A board in QEMU. Dropped, QEMU is killed and nothing is left behind.
+/// A board in QEMU, which ends with this, or with this process if that is killed.
+/// Nothing is left behind either way.
 pub(crate) struct QemuBoard {
     process: Child,
-    server: Option<RunningServer>,
-    folder: Folder,
+    _server: RunningServer,
+    socket: OwnedFd,
 }
 
 /// A folder of our own, gone with this.
 struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let template = std::env::temp_dir().join("vphys-XXXXXX");
+        let path = mkdtemp(&template)
+            .with_context(|| format!("cannot make a folder {}", template.display()))?;
+        Ok(Self(path))
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -44,16 +59,22 @@ impl QemuBoard {
              --firmware",
             firmware.display()
         );
-        let folder = std::env::temp_dir().join(format!("vphys-{}", std::process::id()));
-        std::fs::create_dir(&folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let folder = Folder(folder);
-        let socket = folder.0.join("ivshmem");
-        let options = ServerOptions { memory: MEMORY, vectors: VECTORS, ..Default::default() };
-        let server = Server::bind(&socket, options)?.start()?;
-        let launch =
-            Launch { machine, firmware, socket, serial: None, monitor: None, parameters: None };
-        let process = launch.command().spawn().map_err(|error| match error.kind() {
+        let (server, socket) = serve()?;
+        let launch = Launch {
+            machine,
+            firmware,
+            // As its standard input.
+            socket: "/proc/self/fd/0".into(),
+            serial: None,
+            monitor: None,
+            parameters: None,
+        };
+        let mut command = launch.command();
+        command.stdin(socket.try_clone().context("cannot pass on the board's socket")?);
+        // The end signals stay blocked in it: Ctrl-C goes to the terminal's whole
+        // foreground group, and the board has to live until it is let go of.
+        ends_with_us(&mut command);
+        let process = command.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 let (program, package) = machine.program();
                 anyhow!(
@@ -63,12 +84,12 @@ impl QemuBoard {
             }
             _ => anyhow!(error).context("cannot start QEMU"),
         })?;
-        Ok(Self { process, server: Some(server), folder })
+        Ok(Self { process, _server: server, socket })
     }
 
-    /// The server's socket.
+    /// The server's socket, for this process as long as this lives.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.0.join("ivshmem")
+        format!("/proc/self/fd/{}", self.socket.as_raw_fd()).into()
     }
 
     /// An error if QEMU has ended, which it only does when something is wrong.
@@ -84,9 +105,20 @@ impl Drop for QemuBoard {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // Before the folder that its socket is in.
-        self.server = None;
     }
+}
+
+/// Serves shared memory. The socket has a name only until it is opened here:
+/// the kernel connects through what is open as well, and whatever ends this
+/// process leaves no file behind.
+fn serve() -> Result<(RunningServer, OwnedFd)> {
+    let folder = Folder::new()?;
+    let path = folder.0.join("ivshmem");
+    let options = ServerOptions { memory: MEMORY, vectors: VECTORS, ..Default::default() };
+    let server = Server::bind(&path, options)?.start()?;
+    let socket = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        .context("cannot open the board's socket")?;
+    Ok((server, socket))
 }
 
 /// Where `./check firmware` puts it, seen from this program.
