@@ -69,6 +69,12 @@ pub(super) const POINTS: &[Point] = &[
         check: inner_count,
     },
     Point {
+        id: "messages-devices-part",
+        section: "5.2",
+        rule: "GET_DEVICES whose first or count is no multiple of 8 is discarded",
+        check: devices_part,
+    },
+    Point {
         id: "messages-longer",
         section: "5",
         rule: "a longer payload than needed is accepted, the excess ignored",
@@ -185,6 +191,17 @@ fn inner_count(kit: &mut Kit<'_>) -> Checked {
         let token = kit.session()?.fresh_token();
         let size = u16::try_from(HEADER_LEN + payload.len()).unwrap_or(0);
         kit.ignored(&raw(0, id, 0, token, size, &payload), name)?;
+    }
+    Ok(())
+}
+
+fn devices_part(kit: &mut Kit<'_>) -> Checked {
+    kit.attach()?;
+    for (first, count) in [(4, 8), (0, 4), (8, 63), (1, 1), (0xFFFF, 0xFFFF)] {
+        let token = kit.session()?.fresh_token();
+        let body = Body::Request(Request::GetDevices { first, count });
+        let frame = Message { device: 0, token, body }.encode();
+        kit.ignored(&frame, &format!("GET_DEVICES of {count} from {first}"))?;
     }
     Ok(())
 }

@@ -344,7 +344,8 @@ fn there<W: Window, M: BoardModel<W>>(
     if number < MAX_DEVICES && model.present(number) { model.device(number) } else { None }
 }
 
-/// The answer to GET_DEVICES; `None` for a question that is no multiple of 8.
+/// The answer to GET_DEVICES; `None` for numbers that are no multiples of 8
+/// (docs/protocol.md, section 5.2).
 fn devices<W: Window>(first: u16, count: u16, model: &mut impl BoardModel<W>) -> Option<Response> {
     if !first.is_multiple_of(8) || !count.is_multiple_of(8) {
         return None;

@@ -114,8 +114,12 @@ fn numbers_without_a_device_say_so_and_no_more() {
         assert_eq!(map.bits.as_slice().len(), bytes);
         assert_eq!(map.bits.as_slice().first().copied().unwrap_or(0) == 8, first == 0 && count > 0);
     }
-    let odd = bus(Request::GetDevices { first: 4, count: 8 });
-    assert_eq!(ask(&mut rig, &mut channel, &odd), None);
+    let answer = ask(&mut rig, &mut channel, &bus(Request::GetDevices { first: 8, count: 408 }));
+    assert!(matches!(answer, Some(Response::Devices(map)) if map.count == 400), "{answer:?}");
+    for (first, count) in [(4, 8), (0, 4), (u16::MAX, u16::MAX)] {
+        let odd = bus(Request::GetDevices { first, count });
+        assert_eq!(ask(&mut rig, &mut channel, &odd), None);
+    }
 }
 
 /// Row 23, the table's side: what a host may add, and what not.
