@@ -73,14 +73,16 @@ impl Window for Lying {
 
     fn read(&self, offset: u64, into: &mut [u8]) {
         self.window.read(offset, into);
+        if let Some(fault) = self.fault {
+            fault.request(self.place, into);
+        }
     }
 
     fn write(&self, offset: u64, from: &[u8]) {
         let mut bytes = from.to_vec();
-        if let (Some(fault), Place::Control, Ok(frame)) =
-            (self.fault, self.place, <&mut [u8; 64]>::try_from(&mut bytes[..]))
-        {
-            fault.message(frame, &mut self.memo.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(fault) = self.fault {
+            let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+            fault.write(self.place, &mut bytes, &mut memo);
         }
         self.window.write(offset, &bytes);
     }

@@ -1,6 +1,7 @@
 //! What a board does wrong, each on purpose.
 
 use shared::link::control::crc32c;
+use shared::wire::console::DEVICE_ID as CONSOLE;
 use shared::wire::control::{LIVE_OFFSET, MAGIC_VALUE, field, live};
 
 use super::board::Memo;
@@ -75,6 +76,21 @@ pub(super) enum Fault {
     EventConfig,
     /// EVENT_FAULT tells another code.
     WrongCode,
+    /// EVENT_FAULT tells another queue.
+    WrongQueue,
+    /// A reset does not take DEVICE_NEEDS_RESET away.
+    Sticks,
+    /// A device that needs a reset makes the others need one.
+    Spreads,
+    /// GET_DEVICES for a part of a byte is answered.
+    Rounded,
+    /// A command that went well is said to be refused, and one that was refused
+    /// to have gone well.
+    Command,
+    /// Buffers to the host come back empty.
+    UsedEmpty,
+    /// The console offers MULTIPORT.
+    Multiport,
     /// The board does nothing any more, from its first session on.
     Hangs,
 }
@@ -118,6 +134,7 @@ impl Fault {
             Self::Accepted if is_live(place, at, live::ACCEPTED) && value == 0 => return None,
             Self::UsedId if entry => value ^ 1,
             Self::UsedLength if entry => value.wrapping_add(4096 << 32),
+            Self::UsedEmpty if entry => value & u64::from(u32::MAX),
             Self::UsedIndex if index => value.wrapping_add(1 << 16),
             _ => value,
         })
@@ -149,8 +166,31 @@ impl Fault {
         store(field::CHECKSUM as u64, crc32c(&bytes));
     }
 
+    /// Changes bytes that go to the host.
+    pub(super) fn write(self, place: Place, bytes: &mut [u8], memo: &mut Memo) {
+        if let Place::Control = place
+            && let Ok(frame) = bytes.try_into()
+        {
+            self.message(frame, memo);
+        }
+        // Nothing else that the board writes is one byte long.
+        if let (Self::Command, Place::Host, [answer]) = (self, place, bytes) {
+            *answer ^= 1;
+        }
+    }
+
+    /// Changes a message that comes from the host.
+    pub(super) fn request(self, place: Place, bytes: &mut [u8]) {
+        if let (Self::Rounded, Place::Control, [2, 2, _, _, _, _, _, _, first, _, count, _, ..]) =
+            (self, place, bytes)
+        {
+            *first &= !7;
+            *count &= !7;
+        }
+    }
+
     /// Changes a message that goes to the host.
-    pub(super) fn message(self, frame: &mut [u8; 64], memo: &mut Memo) {
+    fn message(self, frame: &mut [u8; 64], memo: &mut Memo) {
         let response = frame[0] & 1 == 1;
         let message = (frame[0] & 2 == 2, frame[1]);
         let word = |frame: &[u8; 64], at: usize| {
@@ -187,6 +227,26 @@ impl Fault {
                 frame[6] = 12;
             }
             (Self::WrongCode, (true, 0xC0), false) => frame[8] += 1,
+            (Self::WrongQueue, (true, 0xC0), false) => frame[16] ^= 1,
+            (Self::Sticks, (false, 0x07 | 0x08), true) => {
+                let needs = memo.first.unwrap_or(0) | word(frame, 8) & 64;
+                memo.first = Some(needs);
+                put(frame, 8, word(frame, 8) | needs);
+            }
+            (Self::Spreads, (false, 0x40), false) if frame[8] & 64 != 0 => {
+                memo.first = Some(frame[2].into());
+            }
+            (Self::Spreads, (false, 0x07 | 0x08), true)
+                if memo.first.is_some_and(|broken| broken != u32::from(frame[2])) =>
+            {
+                frame[8] |= 64;
+            }
+            (Self::Multiport, (false, 0x02), true) if word(frame, 8) == CONSOLE => {
+                memo.first = Some(frame[2].into());
+            }
+            (Self::Multiport, (false, 0x03), true) if memo.first == Some(frame[2].into()) => {
+                frame[16] |= 2;
+            }
             _ => {}
         }
     }
