@@ -54,6 +54,12 @@ impl IpPort {
         self.responder.link()
     }
 
+    /// The board's end has another address from now on; answers that wait go
+    /// to who asked.
+    pub const fn set_board(&mut self, board: [u8; 6]) {
+        self.responder.set_board(board);
+    }
+
     /// Sends a frame of ours to the board, before the kernel's next packet.
     pub fn enqueue(&mut self, reply: Reply) {
         self.responder.enqueue(reply);

@@ -76,6 +76,11 @@ impl Responder {
         &self.link
     }
 
+    /// The board's end has another address from now on.
+    pub(super) const fn set_board(&mut self, board: [u8; 6]) {
+        self.link.board = board;
+    }
+
     /// Judges a frame from the board by its first bytes, which are private
     /// memory and hold the whole of any question. `partial`: its checksum is
     /// left to the receiver.

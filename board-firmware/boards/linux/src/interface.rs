@@ -93,18 +93,19 @@ impl Interface {
     pub(crate) fn backend(&self) -> Result<Backend> {
         self.tap.set_carrier(false)?;
         self.wants.set(Wants::Nothing);
-        let link = LinkAddresses {
-            host: mac(self.number, Card::Board),
-            board: mac(self.number, Card::Host),
-        };
         let tap = self.tap.try_clone()?;
         let kernel = match tap.mode() {
             InterfaceMode::Tap => Kernel::Tap(tap),
-            InterfaceMode::Tun => Kernel::Tun(IpPort::new(tap, link)),
+            InterfaceMode::Tun => {
+                // As its daemon does, with the ends exchanged.
+                let host = mac(self.number, Card::Board);
+                let board = mac(self.number, Card::Host);
+                Kernel::Tun(IpPort::new(tap, LinkAddresses { host, board }))
+            }
         };
         let control = self.tap.try_clone().context("the interface")?;
         let wants = Rc::clone(&self.wants);
-        Ok(Backend { control, kernel, link, ways: None, wants })
+        Ok(Backend { control, kernel, ways: None, wants })
     }
 }
 
@@ -135,8 +136,6 @@ pub(crate) struct Backend {
     /// For carrier and offloads.
     control: Tap,
     kernel: Kernel,
-    /// As the tun interface's end sees it: `host` is this end.
-    link: LinkAddresses,
     ways: Option<Ways>,
     wants: Rc<Cell<Wants>>,
 }
@@ -173,18 +172,12 @@ impl Backend {
         }
     }
 
-    /// The host sends from another address than it had: answers go there.
-    fn learn(&mut self, source: [u8; 6]) {
-        let group = source[0] & 1 != 0;
-        if group || source == self.link.board || !matches!(self.kernel, Kernel::Tun(_)) {
-            return;
-        }
-        match self.control.try_clone() {
-            Ok(tap) => {
-                self.link.board = source;
-                self.kernel = Kernel::Tun(IpPort::new(tap, self.link));
-            }
-            Err(error) => log::debug!("{error}"),
+    /// The host sends from this address: answers go there. One store, as a host
+    /// may take another address for each frame.
+    const fn learn(&mut self, source: [u8; 6]) {
+        let [first, ..] = source;
+        if let (Kernel::Tun(port), 0) = (&mut self.kernel, first & 1) {
+            port.set_board(source);
         }
     }
 
@@ -301,5 +294,61 @@ impl NetBackend for Backend {
             }
         }
         Wake::Again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use host::ip::QUEUE_LEN;
+    use host::namespace::in_namespace;
+
+    use super::*;
+
+    const ROUNDS: u8 = 100;
+    const BOARD4: [u8; 4] = [10, 77, 0, 2];
+
+    /// Who has the board's IP address, asked from this MAC address.
+    fn question(source: [u8; 6]) -> Vec<u8> {
+        let ethernet = [&[0xFF; 6][..], &source, &[8, 6]].concat();
+        let kinds = [0, 1, 8, 0, 6, 4, 0, 1];
+        let asked = [&source[..], &[10, 77, 0, 1], &[0; 6], &BOARD4].concat();
+        [&[0; HEADER_LEN][..], &ethernet, &kinds, &asked].concat()
+    }
+
+    /// However often the host's address changes, the port stays: nothing that it
+    /// counted or has yet to say is lost.
+    #[test]
+    fn another_address_is_no_other_port() {
+        let name = "interface::tests::another_address_is_no_other_port";
+        in_namespace(name, || {
+            if !Path::new("/dev/net/tun").exists() {
+                eprintln!("{name} left out: there is no /dev/net/tun");
+                return;
+            }
+            let interface = Interface::create("kept%d", InterfaceMode::Tun, 7, &[]).unwrap();
+            let mut backend = interface.backend().unwrap();
+            let source = |round| [2, 0, 0, 0, 9, round];
+            for round in 0..ROUNDS {
+                backend.learn(source(round));
+                backend.send(&question(source(round))).unwrap();
+            }
+            // A group sends nothing, whatever a frame says.
+            backend.learn([3, 0, 0, 0, 9, 0]);
+            let Kernel::Tun(port) = &mut backend.kernel else { panic!("a tun interface") };
+            let last = source(ROUNDS - 1);
+            assert_eq!((port.link().board, port.link().host), (last, mac(7, Card::Board)));
+            let counters = port.counters();
+            assert_eq!(counters.answered, QUEUE_LEN as u64, "{counters:?}");
+            assert_eq!(counters.answers_lost, u64::from(ROUNDS) - QUEUE_LEN as u64);
+            // Each answer goes to who asked.
+            let mut frame = [0; 128];
+            for (round, _) in (0..).zip(0..QUEUE_LEN) {
+                let len = FramePort::<IvshmemWindow>::receive_private(port, &mut frame).unwrap();
+                assert!(len.is_some(), "answer {round}");
+                assert_eq!(frame[HEADER_LEN..HEADER_LEN + 6], source(round));
+            }
+        });
     }
 }
