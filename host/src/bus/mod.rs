@@ -4,7 +4,8 @@
 //! of ours that the board reaches ([`Bus::share`]), and notifications each way
 //! ([`Bus::doorbell`], [`Bus::interrupt`]). Everything above this layer is the
 //! same on every backend: [`sim`], a simulated PCIe bus, and [`ivshmem`], memory
-//! shared between processes.
+//! shared between processes. Either can be asked what its accesses would cost on
+//! a card's bus, which is the [`bill`].
 //!
 //! What a backend promises about order is what PCIe gives to uncached windows
 //! and what rule R4 rests on (docs/protocol-rings.md, "Order"):
@@ -15,6 +16,7 @@
 //! - an interrupt arrives behind the board's earlier stores, unless the
 //!   control block says otherwise.
 
+pub mod bill;
 mod error;
 pub mod ivshmem;
 pub mod sim;

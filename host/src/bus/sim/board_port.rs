@@ -8,12 +8,12 @@ use shared::address::BusAddress;
 use shared::link::DoorbellDescription;
 use shared::raw::StoreWidth;
 
-use super::access::Initiator;
 use super::core::{Core, Engine, lock};
 use super::host_port::{DOORBELL_BAR, DOORBELL_STRIDE};
 use super::options::OutboundLimits;
 use super::window::{SimWindow, Slot};
 use crate::bus::BusError;
+use crate::bus::bill::Initiator;
 
 /// The board's face of a simulated bus: what a board-support package has at
 /// hand. Clones are the same board.
@@ -171,7 +171,7 @@ impl SimBoardPort {
         if vector >= self.core.options.vectors {
             return;
         }
-        let plane = self.core.notification_plane(vector.into());
+        let plane = self.core.notifications.plane(vector.into());
         self.core.meter.interrupt(Initiator::BoardCpu, plane);
         match &self.core.engine {
             Engine::Instrument(machine) => lock(machine).raise(vector),

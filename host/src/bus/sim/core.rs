@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU16;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::region::Rights;
 
-use super::access::Plane;
 use super::counted::Signals;
 use super::machine::{Machine, Reset};
 use super::memory::{Directory, Memory};
-use super::meter::Meter;
 use super::options::SimOptions;
 use super::presence::Presence;
+use crate::bus::bill::{Meter, NotificationLabels};
 
 /// The mode's own part.
 pub(super) enum Engine {
@@ -28,8 +27,7 @@ pub(super) struct Core {
     pub(super) board: Arc<Presence>,
     pub(super) meter: Arc<Meter>,
     pub(super) engine: Engine,
-    /// Which doorbell and vector belong to one direction's queue.
-    pub(super) notifications: OnceLock<Vec<(u32, Plane)>>,
+    pub(super) notifications: NotificationLabels,
 }
 
 impl fmt::Debug for Core {
@@ -44,12 +42,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
-    pub(super) fn notification_plane(&self, number: u32) -> Plane {
-        let labels = self.notifications.get().map_or(&[][..], Vec::as_slice);
-        let label = labels.iter().find(|(labelled, _)| *labelled == number);
-        label.map_or(Plane::of_notification(number), |(_, plane)| *plane)
-    }
-
     pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
         lock(&self.directory)
     }

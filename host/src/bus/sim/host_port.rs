@@ -9,11 +9,11 @@ use shared::link::DoorbellDescription;
 use shared::raw::StoreWidth;
 use shared::region::Rights;
 
-use super::access::{Initiator, Side};
 use super::core::{Core, Engine, lock};
 use super::machine::Reset;
 use super::memory::Memory;
 use super::window::SimWindow;
+use crate::bus::bill::{Initiator, MemoryLabels, Side};
 use crate::bus::{Bus, BusError, HostMemory, Latch, Ring};
 use crate::raw::SharedMemory;
 
@@ -92,8 +92,7 @@ impl Bus for SimHostPort {
                 base,
                 len,
                 rights,
-                link_len,
-                labels: std::sync::OnceLock::new(),
+                labels: MemoryLabels::new(link_len),
                 live,
                 ram,
             })
@@ -164,7 +163,7 @@ pub struct SimDoorbell {
 
 impl Ring for SimDoorbell {
     fn ring(&self) {
-        let plane = self.core.notification_plane(self.register.into());
+        let plane = self.core.notifications.plane(self.register.into());
         self.core.meter.doorbell(Initiator::HostCpu, plane);
         match &self.core.engine {
             Engine::Instrument(machine) => lock(machine).ring(self.register),

@@ -1,8 +1,7 @@
 //! The memories of the simulated machine pair, and which bus addresses they have.
 
-use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use memmap2::MmapRaw;
 use shared::address::BusAddress;
@@ -10,7 +9,7 @@ use shared::raw::RamWindow;
 use shared::region::{MAX_REGIONS, Rights};
 use shared::window::{Window, fits};
 
-use super::access::{Plane, Side};
+use crate::bus::bill::{MemoryLabels, Side};
 
 pub(super) fn usize_of(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
@@ -26,25 +25,13 @@ pub(super) struct Memory {
     pub(super) base: u64,
     pub(super) len: u64,
     pub(super) rights: Rights,
-    /// Offsets below this are billed as the link's.
-    pub(super) link_len: u64,
-    /// Which offsets belong to one direction's queue.
-    pub(super) labels: OnceLock<Vec<(Range<u64>, Plane)>>,
+    pub(super) labels: MemoryLabels,
     /// Whether the other side still reaches it.
     pub(super) live: AtomicBool,
     pub(super) ram: Option<RamWindow<Arc<MmapRaw>>>,
 }
 
 impl Memory {
-    pub(super) fn plane(&self, offset: u64) -> Plane {
-        if offset < self.link_len {
-            return Plane::Link;
-        }
-        let labels = self.labels.get().map_or(&[][..], Vec::as_slice);
-        let label = labels.iter().find(|(range, _)| range.contains(&offset));
-        label.map_or(Plane::Data, |(_, plane)| *plane)
-    }
-
     /// Zeroes it, where the bytes lie here.
     pub(super) fn wipe(&self) {
         const ZEROS: [u8; 4096] = [0; 4096];

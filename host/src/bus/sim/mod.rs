@@ -22,7 +22,6 @@
 //! Not for: time (that is counted in steps).
 
 mod access;
-mod bill;
 mod board_port;
 mod core;
 mod counted;
@@ -30,7 +29,6 @@ mod faults;
 mod host_port;
 mod machine;
 mod memory;
-mod meter;
 mod options;
 mod presence;
 mod schedule;
@@ -40,13 +38,12 @@ mod window;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use shared::link::DoorbellDescription;
 use shared::region::Rights;
 
-pub use access::{Access, AccessKind, Initiator, Plane, Side};
-pub use bill::{Accesses, Bill, Counts};
+pub use access::{Access, AccessKind};
 pub use board_port::SimBoardPort;
 pub use faults::{Fault, FaultHook};
 pub use host_port::{DOORBELL_BAR, DOORBELL_STRIDE, SimDoorbell, SimHostPort, SimInterrupt};
@@ -55,27 +52,17 @@ pub use schedule::Profile;
 pub use window::SimWindow;
 
 use self::core::{Core, Engine, lock};
-use super::{BusError, Stretch};
+use super::BusError;
+pub use super::bill::{Accesses, Bill, Counts, Initiator, Label, Plane, Side};
+use super::bill::{MemoryLabels, Meter, NotificationLabels};
 use crate::raw::SharedMemory;
 use counted::Signals;
 use machine::{Machine, Reset};
 use memory::{Directory, Memory};
-use meter::Meter;
 use presence::Presence;
 
 /// Bytes of a line of the board processor's cache.
 pub const CACHE_LINE: u64 = machine::LINE as u64;
-
-/// What belongs to one direction's queue.
-#[derive(Clone, Copy, Debug)]
-pub struct Label<'a> {
-    /// The plane to bill it to.
-    pub plane: Plane,
-    /// Its memory.
-    pub stretches: &'a [Stretch],
-    /// Its doorbell and its vector.
-    pub notification: u32,
-}
 
 /// A host and a board joined by a simulated bus. Clones are the same bus.
 #[derive(Clone, Debug)]
@@ -96,17 +83,16 @@ impl SimBus {
         };
         let len = options.bar_len;
         let board = Arc::new(Presence::default());
-        let meter = Arc::new(Meter::new(options.bar_32_bit));
+        let meter = Arc::new(Meter::new());
         let bytes = usize::try_from(len).map_err(|_| too_long())?;
         let bar = |id, ram| {
             Arc::new(Memory {
-                labels: OnceLock::new(),
+                labels: MemoryLabels::new(options.bar_link_len),
                 id,
                 home: Side::Board,
                 base: 0,
                 len,
                 rights: Rights::READ_WRITE,
-                link_len: options.bar_link_len,
                 live: AtomicBool::new(true),
                 ram,
             })
@@ -134,7 +120,7 @@ impl SimBus {
                 board,
                 meter,
                 engine,
-                notifications: OnceLock::new(),
+                notifications: NotificationLabels::default(),
             }),
         })
     }
@@ -174,26 +160,12 @@ impl SimBus {
     /// first byte; length), and these doorbells and vectors, to `plane`. Once
     /// for each memory: all of a session's labels come in one call.
     pub fn label(&self, labels: &[Label<'_>]) {
-        let of = |memory: &Memory, bar: Option<u8>| {
-            let stretches = labels.iter().flat_map(|label| {
-                let plane = label.plane;
-                label.stretches.iter().map(move |stretch| (*stretch, plane))
-            });
-            stretches
-                .filter(|(stretch, _)| stretch.bar == bar)
-                .filter_map(|(stretch, plane)| {
-                    let start = stretch.start.checked_sub(memory.base)?;
-                    let end = start.checked_add(stretch.len)?;
-                    (end <= memory.len).then_some((start..end, plane))
-                })
-                .collect::<Vec<_>>()
-        };
-        let _ = self.core.bar.labels.set(of(&self.core.bar, Some(0)));
+        let set = |memory: &Memory, bar| memory.labels.set(labels, bar, memory.base, memory.len);
+        set(&self.core.bar, Some(0));
         for memory in self.core.directory().iter() {
-            let _ = memory.labels.set(of(memory, None));
+            set(memory, None);
         }
-        let numbers = labels.iter().map(|label| (label.notification, label.plane));
-        let _ = self.core.notifications.set(numbers.collect());
+        self.core.notifications.set(labels);
     }
 
     fn machine(&self) -> Option<&Mutex<Machine>> {

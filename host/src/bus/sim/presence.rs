@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use shared::region::Rights;
 
-use super::access::Side;
 use super::memory::Memory;
-use super::meter::Meter;
+use crate::bus::bill::{Meter, Side};
 
 /// Whether the board is there.
 #[derive(Debug, Default)]

@@ -9,12 +9,11 @@ use shared::raw::{RamWindow, StoreWidth};
 use shared::region::Rights;
 use shared::window::{Barrier, Window, Word, fits};
 
-use super::access::{Initiator, Side};
 use super::core::{Core, Engine, lock};
 use super::machine::{Machine, Target};
 use super::memory::{Memory, usize_of};
-use super::meter::Metered;
 use crate::bus::KernelMemory;
+use crate::bus::bill::{Initiator, Metered, Side};
 use crate::raw::KernelRange;
 
 /// Memory as one initiator sees it. What a store does, and when, is the mode's
@@ -152,9 +151,11 @@ impl SimWindow {
 
 impl SimWindow {
     fn metered(&self, at: u64, len: u64) -> Metered {
-        let plane = self.memory.plane(at);
-        let remote = self.is_remote();
-        Metered { who: self.who, plane, remote, memory: self.memory.id, at, len }
+        let plane = self.memory.labels.plane(at);
+        let (who, remote, memory) = (self.who, self.is_remote(), self.memory.id);
+        let narrow = self.core.options.bar_32_bit && who == Initiator::HostCpu;
+        let piece = if narrow { 4 } else { 8 };
+        Metered { who, plane, remote, memory, at, len, piece }
     }
 
     fn target(&self, at: u64) -> Target<'_> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{Cargo, Data, Fault, Held, Machine, Range};
-use crate::bus::sim::access::{Access, AccessKind, Initiator, Plane, Side};
+use crate::bus::bill::{Initiator, Plane, Side};
+use crate::bus::sim::access::{Access, AccessKind};
 use crate::bus::sim::memory::{Memory, usize_of};
 
 /// Where an access goes. Windows have checked that it fits.
@@ -177,7 +178,7 @@ impl Machine {
         self.hook.as_ref()?;
         self.consult(Access {
             initiator: target.who,
-            plane: target.memory.plane(target.at),
+            plane: target.memory.labels.plane(target.at),
             kind,
             target: target.memory.home,
             address: target.memory.base + target.at,

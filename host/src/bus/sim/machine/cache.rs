@@ -8,7 +8,8 @@
 
 use super::accesses::{Target, change};
 use super::{Cargo, Fault, Machine, Range};
-use crate::bus::sim::access::{AccessKind, Initiator};
+use crate::bus::bill::Initiator;
+use crate::bus::sim::access::AccessKind;
 
 /// Bytes of a line.
 pub(in crate::bus::sim) const LINE: usize = 64;

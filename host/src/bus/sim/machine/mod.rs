@@ -19,13 +19,13 @@ use std::sync::Arc;
 use shared::region::Rights;
 use shared::window::Barrier;
 
-use super::access::{Access, Initiator, Side};
+use super::access::Access;
 use super::faults::{Fault, FaultHook};
 use super::memory::Memory;
-use super::meter::Meter;
 use super::options::Instrument;
 use super::presence::Presence;
 use super::schedule::Schedule;
+use crate::bus::bill::{Initiator, Meter, Side};
 pub(super) use accesses::Target;
 pub(super) use cache::LINE;
 

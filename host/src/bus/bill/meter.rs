@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::access::{Initiator, Plane};
-use super::bill::{Accesses, Bill, Counts};
+use super::counts::{Accesses, Bill, Counts};
+use super::party::{Initiator, Plane};
 
 /// Bytes that a combining bridge or write-combining buffer sends at once.
 const LINE: u64 = 64;
@@ -54,25 +54,26 @@ struct OpenLine(AtomicU64);
 
 /// All counters of one bus.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(in crate::bus) struct Meter {
     rows: [[Row; 4]; 3],
     open: [OpenLine; 3],
     iommu_faults: AtomicU64,
     width_faults: AtomicU64,
-    /// The widest piece of an uncombined store into the board, in bytes.
-    bar_piece: u64,
 }
 
 /// An access as the meter sees it.
 #[derive(Clone, Copy)]
-pub(super) struct Metered {
-    pub(super) who: Initiator,
-    pub(super) plane: Plane,
-    pub(super) remote: bool,
+pub(in crate::bus) struct Metered {
+    pub(in crate::bus) who: Initiator,
+    pub(in crate::bus) plane: Plane,
+    pub(in crate::bus) remote: bool,
     /// Tells memories apart.
-    pub(super) memory: usize,
-    pub(super) at: u64,
-    pub(super) len: u64,
+    pub(in crate::bus) memory: usize,
+    pub(in crate::bus) at: u64,
+    pub(in crate::bus) len: u64,
+    /// The widest piece that a store across the bus goes in if nothing is
+    /// combined, in bytes.
+    pub(in crate::bus) piece: u64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -85,13 +86,12 @@ fn units(at: u64, len: u64, unit: u64) -> u64 {
 }
 
 impl Meter {
-    pub(super) fn new(bar_32_bit: bool) -> Self {
+    pub(in crate::bus) fn new() -> Self {
         Self {
             rows: Default::default(),
             open: [const { OpenLine(AtomicU64::new(CLOSED)) }; 3],
             iommu_faults: AtomicU64::new(0),
             width_faults: AtomicU64::new(0),
-            bar_piece: if bar_32_bit { 4 } else { 8 },
         }
     }
 
@@ -104,21 +104,21 @@ impl Meter {
         if access.remote { &row.remote } else { &row.local }
     }
 
-    pub(super) fn load(&self, access: Metered) {
+    pub(in crate::bus) fn load(&self, access: Metered) {
         add(&self.side(&access).control_loads, 1);
         if access.remote {
             self.requested(&access, 1, 1);
         }
     }
 
-    pub(super) fn store(&self, access: Metered) {
+    pub(in crate::bus) fn store(&self, access: Metered) {
         add(&self.side(&access).control_stores, 1);
         if access.remote {
             self.posted(&access, 1);
         }
     }
 
-    pub(super) fn payload_load(&self, access: Metered) {
+    pub(in crate::bus) fn payload_load(&self, access: Metered) {
         let side = self.side(&access);
         add(&side.payload_loads, 1);
         add(&side.payload_load_bytes, access.len);
@@ -128,13 +128,12 @@ impl Meter {
         }
     }
 
-    pub(super) fn payload_store(&self, access: Metered) {
+    pub(in crate::bus) fn payload_store(&self, access: Metered) {
         let side = self.side(&access);
         add(&side.payload_stores, 1);
         add(&side.payload_store_bytes, access.len);
         if access.remote {
-            let piece = if access.who == Initiator::HostCpu { self.bar_piece } else { 8 };
-            self.posted(&access, units(access.at, access.len, piece));
+            self.posted(&access, units(access.at, access.len, access.piece));
         }
     }
 
@@ -161,16 +160,16 @@ impl Meter {
     }
 
     /// A barrier or notification sends off what was being combined.
-    pub(super) fn close(&self, who: Initiator) {
+    pub(in crate::bus) fn close(&self, who: Initiator) {
         self.open[who.index()].0.store(CLOSED, Relaxed);
     }
 
-    pub(super) fn doorbell(&self, who: Initiator, plane: Plane) {
+    pub(in crate::bus) fn doorbell(&self, who: Initiator, plane: Plane) {
         add(&self.row(who, plane).doorbells, 1);
         self.notified(who, plane);
     }
 
-    pub(super) fn interrupt(&self, who: Initiator, plane: Plane) {
+    pub(in crate::bus) fn interrupt(&self, who: Initiator, plane: Plane) {
         add(&self.row(who, plane).interrupts, 1);
         self.notified(who, plane);
     }
@@ -182,19 +181,19 @@ impl Meter {
         self.close(who);
     }
 
-    pub(super) fn stalled(&self, who: Initiator, plane: Plane, ns: u64) {
+    pub(in crate::bus) fn stalled(&self, who: Initiator, plane: Plane, ns: u64) {
         add(&self.row(who, plane).stalled_ns, ns);
     }
 
-    pub(super) fn iommu_fault(&self) {
+    pub(in crate::bus) fn iommu_fault(&self) {
         add(&self.iommu_faults, 1);
     }
 
-    pub(super) fn width_fault(&self) {
+    pub(in crate::bus) fn width_fault(&self) {
         add(&self.width_faults, 1);
     }
 
-    pub(super) fn bill(&self) -> Bill {
+    pub(in crate::bus) fn bill(&self) -> Bill {
         let mut bill = Bill::default();
         bill.iommu_faults = self.iommu_faults.load(Relaxed);
         bill.width_faults = self.width_faults.load(Relaxed);

@@ -1,9 +1,9 @@
-//! The bill: what the bus was asked to do, by whom and for what.
+//! The figures of a bill, and how they are printed.
 
 use std::fmt;
 use std::ops::{AddAssign, Index, IndexMut, Sub};
 
-use super::access::{Initiator, Plane};
+use super::party::{Initiator, Plane};
 
 /// A struct of counters that add and subtract field by field. A difference
 /// that would be negative is 0.
