@@ -5,7 +5,8 @@
 //! ([`Bus::doorbell`], [`Bus::interrupt`]). Everything above this layer is the
 //! same on every backend: [`sim`], a simulated PCIe bus, and [`ivshmem`], memory
 //! shared between processes. Either can be asked what its accesses would cost on
-//! a card's bus, which is the [`bill`].
+//! a card's bus, which is the [`bill`]: `sim` always counts, the others inside a
+//! [`metered`] bus.
 //!
 //! What a backend promises about order is what PCIe gives to uncached windows
 //! and what rule R4 rests on (docs/protocol-rings.md, "Order"):
@@ -19,6 +20,7 @@
 pub mod bill;
 mod error;
 pub mod ivshmem;
+pub mod metered;
 pub mod sim;
 
 use std::os::fd::BorrowedFd;
