@@ -44,8 +44,71 @@ fn the_demo_runs_on_each_processor() {
             assert_eq!(report["layout"], layout);
             assert_eq!(report["ok"], true);
             assert_eq!(report["completion_polled"], 0, "{} {layout}", machine.name());
+            bill_holds(&report, layout);
         }
     });
+}
+
+/// A reading may be taken between a read and its being counted: four are.
+const READINGS: f64 = 4.0;
+
+/// What the host's part of the bill is on every machine, fast or slow.
+#[track_caller]
+fn bill_holds(report: &Value, layout: &str) {
+    let cost = |way: &str, what: &str| {
+        let value = report["per_packet"][way][what].as_f64();
+        value.unwrap_or_else(|| panic!("{way} {what}: {report}"))
+    };
+    let number = |pointer: &str| {
+        let value = report.pointer(pointer).and_then(Value::as_f64);
+        value.unwrap_or_else(|| panic!("{pointer}: {report}"))
+    };
+    for way in ["to_board", "to_host"] {
+        let frames = number(&format!("/frames/{way}"));
+        assert!(frames > 0.0, "{way}: {report}");
+        for signal in ["doorbells", "interrupts"] {
+            assert!(cost(way, signal) <= 1.0, "{way} {signal}: {report}");
+        }
+        let stores = cost(way, "control_stores_host");
+        // A sender's words (docs/testing.md, "The bill"): two, one more where the
+        // last buffer at this place was pulled and this is pushed, and those of a
+        // sleep with a full ring. A receiver's: one, and two a sleep.
+        let most = match (way, layout) {
+            ("to_board", _) => 5.0,
+            (_, "split") => 1.0 + 2.0 * cost(way, "sleep_flushes_host") + 2.0 * READINGS / frames,
+            // Sleeps are not counted there.
+            _ => f64::INFINITY,
+        };
+        assert!(stores > 0.0 && stores <= most, "{way}: {report}");
+        let reads = cost(way, "bus_reads_host") * frames;
+        if layout == "split" {
+            assert!(reads <= READINGS, "{way}: {report}");
+            assert_eq!(cost(way, "bytes_read_host"), 0.0, "{way}: {report}");
+        } else {
+            assert!(reads >= frames, "{way}: {report}");
+            assert_eq!(cost(way, "sleep_flushes_host"), 0.0, "{way}: {report}");
+        }
+        // Nobody counts on the board.
+        for what in ["bus_reads", "sleep_flushes", "control_stores", "copies"] {
+            assert!(
+                report["per_packet"][way][format!("{what}_board")].is_null(),
+                "{way}: {report}"
+            );
+        }
+    }
+    assert!(cost("to_board", "doorbells") > 0.0, "{report}");
+    assert_eq!(cost("to_host", "bytes_pushed_host"), 0.0, "{report}");
+    assert_eq!(cost("to_board", "bytes_read_host"), 0.0, "{report}");
+    assert!(cost("to_board", "bytes_pushed_host") > 0.0, "{report}");
+    if layout == "bar-only" {
+        // Every byte of payload went across the bus by the host's hand.
+        for (way, what) in [("to_board", "bytes_pushed_host"), ("to_host", "bytes_read_host")] {
+            let crossed = cost(way, what) * number(&format!("/frames/{way}"));
+            let payload = number(&format!("/bytes_checked/tcp_{way}"));
+            // Divided and multiplied again.
+            assert!(crossed + 1.0 >= payload, "{way}: {report}");
+        }
+    }
 }
 
 #[test]

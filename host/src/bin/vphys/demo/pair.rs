@@ -98,7 +98,7 @@ fn with_boards(
         },
     )?;
     for (slot, terms) in slots.iter().zip(&terms) {
-        bill::label(&slot.bus, terms);
+        Instruments::Both(&slot.bus, &slot.board).label(terms);
     }
     let watch = Watch::new(signals, &links);
     let measurement = Measurement { options, progress, watch, slots, links: &links, talk };
@@ -155,8 +155,8 @@ impl Measurement<'_> {
                 interface: status.interface,
                 frames: BothWays { to_board, to_host },
                 per_packet: BothWays {
-                    to_board: after.to_board(&before).unwrap_or_default(),
-                    to_host: after.to_host(&before).unwrap_or_default(),
+                    to_board: after.to_board(&before),
+                    to_host: after.to_host(&before),
                 },
                 completion_polled: status.counters.to_host.completion_polled + board.service.polled,
             }
@@ -252,7 +252,7 @@ impl Measurement<'_> {
     fn quiet_readings(&self) -> Result<Vec<Reading>> {
         let each = self.slots.iter().zip(self.links);
         each.map(|(Slot { bus, board }, link)| {
-            bill::quiet(self.watch, Some(Instruments { bus, board }), link)
+            bill::quiet(self.watch, Instruments::Both(bus, board), link)
         })
         .collect()
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use virtio_phys_host::bus::Bus;
 use virtio_phys_host::bus::ivshmem::{IvshmemBus, IvshmemOptions};
+use virtio_phys_host::bus::metered::MeteredBus;
 use virtio_phys_host::bus::sim::{SimBus, SimOptions};
 use virtio_phys_host::daemon::{
     Board, BoardOptions, DaemonError, InterfaceOptions, Stations, WorkerOptions,
@@ -103,7 +104,8 @@ fn perform(options: &Options) -> Result<Done> {
     }
     if let Some(machine) = options.board {
         let mut board = QemuBoard::start(machine, options.firmware.as_deref())?;
-        let bus = IvshmemBus::new(IvshmemOptions::new(board.socket()));
+        let bus = MeteredBus::new(IvshmemBus::new(IvshmemOptions::new(board.socket())));
+        let meter = bus.meter();
         let start = Instant::now();
         let booting = || {
             board.check()?;
@@ -115,7 +117,7 @@ fn perform(options: &Options) -> Result<Done> {
             );
             Ok(true)
         };
-        return with_board(options, progress, &signals, bus, None, booting);
+        return with_board(options, progress, &signals, bus, Instruments::Host(&meter), booting);
     }
     let bus = SimBus::new(SimOptions::counted())?;
     let setup = Setup {
@@ -126,7 +128,7 @@ fn perform(options: &Options) -> Result<Done> {
         fault: options.board_fault,
     };
     let board = EmulatedBoard::start(&bus, setup)?;
-    let instruments = Some(Instruments { bus: &bus, board: &board });
+    let instruments = Instruments::Both(&bus, &board);
     let outcome = with_board(options, progress, &signals, bus.host(), instruments, || Ok(false));
     // In the order of a real shutdown: the link has ended, now the board.
     board.stop();
@@ -140,7 +142,7 @@ fn with_board<B: Bus + Send + 'static>(
     progress: Progress,
     signals: &EndSignals,
     bus: B,
-    instruments: Option<Instruments<'_>>,
+    instruments: Instruments<'_>,
     booting: impl FnMut() -> Result<bool>,
 ) -> Result<Done> {
     let mut interface = String::new();
@@ -162,9 +164,7 @@ fn with_board<B: Bus + Send + 'static>(
             )
         },
     )?;
-    if let Some(Instruments { bus, .. }) = instruments {
-        bill::label(bus, &terms);
-    }
+    instruments.label(&terms);
     let watch = Watch::new(signals, std::slice::from_ref(&link));
     let outcome = if options.shell {
         print(&welcome(&interface)).and_then(|()| shell::run(signals, watch)).map(Done::Shell)
@@ -227,7 +227,7 @@ struct Measurement<'a> {
     options: &'a Options,
     progress: Progress,
     watch: Watch<'a>,
-    instruments: Option<Instruments<'a>>,
+    instruments: Instruments<'a>,
     link: &'a Board,
     terms: &'a Terms,
 }
@@ -256,7 +256,7 @@ impl Measurement<'_> {
                 flow.elapsed.as_secs_f64()
             )
         };
-        let (down, frames_to_board, (to_board, host_down)) = self.progress.timed(
+        let (down, frames_to_board, to_board) = self.progress.timed(
             "TCP to the board",
             time,
             |tick| {
@@ -272,11 +272,11 @@ impl Measurement<'_> {
                     flow.bytes
                 );
                 let (frames, _) = after.frames_since(&before);
-                Ok((flow, frames, (after.to_board(&before), after.host_to_board(&before))))
+                Ok((flow, frames, after.to_board(&before)))
             },
             told,
         )?;
-        let (up, frames_to_host, (to_host, host_up)) = self.progress.timed(
+        let (up, frames_to_host, to_host) = self.progress.timed(
             "TCP to the host",
             time,
             |tick| {
@@ -284,12 +284,11 @@ impl Measurement<'_> {
                 let flow = traffic::receive(watch, board, time, tick)?;
                 let after = self.quiet_reading()?;
                 let (_, frames) = after.frames_since(&before);
-                Ok((flow, frames, (after.to_host(&before), after.host_to_host(&before))))
+                Ok((flow, frames, after.to_host(&before)))
             },
             told,
         )?;
         let host = self.link.status().counters;
-        let board = self.instruments.map(|instruments| instruments.board.counters());
         let terms = self.terms;
         Ok(Report {
             ok: true,
@@ -307,15 +306,9 @@ impl Measurement<'_> {
                 tcp_to_board: down.bytes,
                 tcp_to_host: up.bytes,
             },
-            per_packet: to_board
-                .zip(to_host)
-                .map(|(to_board, to_host)| BothWays { to_board, to_host }),
-            host_per_packet: self
-                .instruments
-                .is_none()
-                .then_some(BothWays { to_board: host_down, to_host: host_up }),
-            completion_polled: host.to_host.completion_polled
-                + board.map_or(0, |board| board.service.polled),
+            per_packet: BothWays { to_board, to_host },
+            board_counted: matches!(self.instruments, Instruments::Both(..)),
+            completion_polled: host.to_host.completion_polled + self.instruments.board_polled(),
         })
     }
 
