@@ -110,6 +110,19 @@ impl Slot {
         }
     }
 
+    /// Bytes of its stack that any boot has used since it was powered up, and
+    /// that it has: what it says as it boots, and each time that it was deeper.
+    fn stack(&self) -> (u64, u64) {
+        let serial = self.serial();
+        // The last line may be half-written.
+        let whole = serial.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let depths = whole.lines().filter_map(|line| {
+            let (used, rest) = line.split_once("stack: ")?.1.split_once(" of ")?;
+            Some((used.parse().ok()?, rest.split(' ').next()?.parse().ok()?))
+        });
+        depths.max().unwrap_or_else(|| panic!("{}:\n{serial}", self.machine.name()))
+    }
+
     /// What it has printed since it was powered up.
     pub(crate) fn serial(&self) -> String {
         let bytes = fs::read(self.folder.join("serial")).unwrap_or_default();
@@ -231,7 +244,8 @@ impl Rack {
         });
     }
 
-    /// All end in order; nobody has panicked, nor has any firmware: the daemon's log.
+    /// All end in order; nobody has panicked, nor has any firmware, and of each
+    /// stack a quarter is left: the daemon's log.
     pub(crate) fn end(mut self) -> String {
         if let Some(daemon) = &mut self.daemon {
             daemon.signal(Signal::SIGTERM);
@@ -242,6 +256,9 @@ impl Rack {
                 slot.kill();
             }
             slot.has_not_crashed();
+            let (used, all) = slot.stack();
+            println!("{}: {used} of {all} bytes of stack", slot.machine.name());
+            assert!(used <= all / 4 * 3, "{used} of {all} bytes of stack have been used");
             slot.server.signal(Signal::SIGTERM);
             assert!(slot.server.end().success());
         }

@@ -1,12 +1,18 @@
 //! Boards that are reset, or lose their power, in the middle of traffic.
 
+use std::path::Path;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use shared::address::BusAddress;
+use shared::window::Window;
+use shared::wire::control::{LIVE_OFFSET, live};
+use virtio_phys_host::bus::ivshmem::{IvshmemBoard, IvshmemWindow};
 use virtio_phys_host::namespace::in_namespace;
 
-use crate::command::Machine;
+use crate::command::{Machine, VECTORS};
 use crate::interfaces::Interfaces;
-use crate::process::until;
+use crate::process::{HANGS, until};
 use crate::rack::{ADDRESSES, Rack};
 use crate::stream::Stream;
 use crate::survivor::{Belongings, Survivor};
@@ -126,18 +132,67 @@ fn power_losses() {
     assert!(log.contains("the board's heartbeat stands still"), "{log}");
 }
 
+/// Another peer of the board's server, which only looks.
+struct Onlooker {
+    /// The board's live words.
+    live: IvshmemWindow,
+    /// All of the host's half.
+    host: IvshmemWindow,
+    /// It stays: one that goes is something for every other peer to deal with.
+    _peer: IvshmemBoard,
+}
+
+impl Onlooker {
+    fn new(socket: &Path) -> Self {
+        let peer = IvshmemBoard::connect(socket, VECTORS - 1, HANGS).unwrap();
+        Self {
+            live: peer.memory(LIVE_OFFSET.into(), live::LEN).unwrap(),
+            host: peer.outbound(BusAddress::new(0), peer.reach().size).unwrap(),
+            _peer: peer,
+        }
+    }
+
+    fn host_memory(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(self.host.len()).unwrap()];
+        self.host.read(0, &mut bytes);
+        bytes
+    }
+
+    /// The board whose daemon has died in this state of its memory notices,
+    /// lives on, and writes to none of it any more.
+    fn is_let_go_of(&self, loaded: &[u8]) {
+        until("the board without a host", || self.live.load::<u32>(live::ACCEPTED) == 0);
+        let left = self.host_memory();
+        assert!(left != loaded, "what the board writes is in this memory");
+        let beat = || self.live.load::<u32>(live::HEARTBEAT);
+        let first = beat();
+        until("three beats", || beat().wrapping_sub(first) >= 3);
+        let written = left.iter().zip(self.host_memory()).position(|(was, is)| *was != is);
+        assert_eq!(written, None, "a byte of a dead host's memory that the board wrote");
+    }
+}
+
 /// SIGKILL for the daemon in the middle of traffic, and another daemon: the
 /// board forgets the first one, and serves the second.
 fn daemons_die() {
-    let mut rack = Rack::up(Machine::QemuAarch64);
+    let mut rack = Rack::new(&[Machine::QemuAarch64], ADDRESSES);
+    let onlooker = Onlooker::new(&rack.slots[0].socket());
+    rack.slots[0].start();
+    rack.start_daemon();
+    rack.link_is_up(0, 1);
     let mut stream = Stream::new(0);
     stream.flows(10);
-    let first = Belongings::of(rack.daemon.as_ref().unwrap());
-    for _ in 0..10 {
+    let first = Belongings::settled(rack.daemon.as_ref().unwrap());
+    for round in 0..10 {
         stream.load(LOAD);
+        let loaded = onlooker.host_memory();
         let mut daemon = rack.daemon.take().unwrap();
         daemon.signal(Signal::SIGKILL);
         daemon.end();
+        // In the other rounds the next daemon finds the board in the session.
+        if round == 5 {
+            onlooker.is_let_go_of(&loaded);
+        }
         rack.start_daemon();
         rack.link_is_up(0, 1);
         stream.flows(10);

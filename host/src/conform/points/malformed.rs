@@ -266,6 +266,13 @@ pub(super) const POINTS: &[Point] = &[
         0,
         |net| post(net, &[(NOWHERE, 2048, DESC_WRITE)])
     ),
+    Point {
+        id: "malformed-host-own",
+        section: SAFETY,
+        rule: "a buffer to the host in no region, at an address where processors have memory or \
+               devices of their own, stops the queue",
+        check: own_memory,
+    },
     to_host!(
         "malformed-host-wrap",
         "a buffer to the host whose addresses wrap stops the queue",
@@ -327,6 +334,11 @@ pub(super) const POINTS: &[Point] = &[
 
 /// In no region, of either kind.
 const NOWHERE: u64 = 1 << 63 | 1 << 50;
+
+/// Memory and devices of processors that the host is not to reach: the data and
+/// the serial line of each of our boards in QEMU (docs/boards.md).
+const OWN: [u64; 6] =
+    [0x4020_0000, 0x0900_0000, 0x8020_0000, 0x1000_0000, 0x0104_0000, 0xE000_4500];
 
 /// Where indirect tables lie in `near`.
 const TABLE: u64 = 0x4000;
@@ -423,6 +435,18 @@ fn receive(
     kit.push(&net)?;
     kit.settle(&mut net)?;
     heals(kit, net)
+}
+
+/// Whoever took such an address for the processor's would write over itself.
+fn own_memory(kit: &mut Kit<'_>) -> Checked {
+    for address in OWN {
+        receive(kit, 0, &[UNMAPPED], |net| {
+            // Where the host's own memory lies there, another address does.
+            let taken = net.lent.far.at(0).abs_diff(address) < FAR_WRITABLE + FAR_READABLE;
+            post(net, &[(if taken { NOWHERE } else { address }, 2048, DESC_WRITE)]);
+        })?;
+    }
+    Ok(())
 }
 
 /// Behind a reset all is well again.
