@@ -250,3 +250,52 @@ fn the_unsafe_inventory_is_complete() {
     let found = files(".rs").into_iter().filter(is_unsafe).map(|file| file.path);
     assert_eq!(written, found.collect::<BTreeSet<_>>());
 }
+
+/// Lines of a Rust, assembler or linker file that are neither blank nor comment.
+fn lines_without_comments(file: &File) -> usize {
+    let assembler = file.path.ends_with(".s");
+    let mut inside = false;
+    let mut is_code = |line: &str| {
+        let comment = line.starts_with("//") || (assembler && line.starts_with('#'));
+        let block = inside || line.starts_with("/*");
+        inside = block && !line.contains("*/");
+        !(line.is_empty() || comment || block)
+    };
+    file.text.lines().filter(|line| is_code(line.trim())).count()
+}
+
+/// How long a board is, as docs/boards.md says: per kind of file and in all.
+#[test]
+fn the_boards_are_as_long_as_is_said() {
+    let rows = table(&File::read("docs/boards.md"), "How many lines");
+    let boards = ["qemu-aarch64", "qemu-riscv64", "qemu-powerpc"];
+    let sources: Vec<_> = [".rs", ".s", ".ld"].into_iter().flat_map(files).collect();
+    let counted = |board: &str, kind: &str| -> usize {
+        let folder = format!("board-firmware/boards/{board}/");
+        let names = |file: &&File| {
+            let name = file.path.strip_prefix(&folder).unwrap_or("");
+            let unsafe_rust = name.starts_with("src/raw/") && name.ends_with(".rs");
+            let mut kinds = vec!["all of it", if unsafe_rust { "src/raw/*.rs" } else { name }];
+            kinds.retain(|known| !name.is_empty() && *known == kind);
+            !kinds.is_empty()
+        };
+        sources.iter().filter(names).map(lines_without_comments).sum()
+    };
+    let mut complaints = Vec::new();
+    let mut parts = [0; 3];
+    for row in &rows {
+        let kind = row[0].split('`').nth(1).unwrap_or("all of it");
+        let is: Vec<_> = boards.iter().map(|board| counted(board, kind)).collect();
+        let said: Vec<usize> = row[1..=3].iter().map(|cell| cell.parse().unwrap_or(0)).collect();
+        if said != is {
+            complaints.push(format!("docs/boards.md: {kind}: {said:?}, there are {is:?}"));
+        }
+        if kind == "all of it" {
+            assert_eq!(is, parts, "a file of a board is in no row");
+        } else {
+            parts.iter_mut().zip(is).for_each(|(sum, lines)| *sum += lines);
+        }
+    }
+    none(&complaints);
+    assert!(rows.len() > 1, "{rows:?}");
+}
