@@ -49,7 +49,8 @@ pub struct ToHostCounters {
     pub bounced: u64,
     /// Wake-ups that found nothing.
     pub empty_wakeups: u64,
-    /// Work that the timer found and no interrupt announced: a bug counter.
+    /// Work that the timer found and no interrupt announced, not even within a
+    /// second: a bug counter. Late interrupts are not counted.
     pub completion_polled: u64,
 }
 

@@ -22,6 +22,10 @@ const STALL: u64 = 5000;
 /// to: an interrupt that a poll was faster than is one, a storm is many.
 const EMPTY_WAKEUPS: u32 = 1000;
 
+/// How long the interrupt of what a timer found may still come, in ms: longer
+/// than anybody between the board's processor and this thread stands still.
+const INTERRUPT_GRACE: u64 = 1000;
+
 /// A frame that moved within this time counts as "frames move", in ms.
 const RECENT: u64 = 1000;
 
@@ -55,8 +59,8 @@ struct Progress {
 pub struct Timer {
     idle_interval: u64,
     last_frame: Option<u64>,
-    /// A timer's look found work; an interrupt may still be on its way.
-    unannounced: bool,
+    /// When a timer's look found work whose interrupt has not come yet, in ms.
+    owed: Option<u64>,
     /// Interrupts that announced nothing.
     empty: RateLimit,
 }
@@ -66,7 +70,7 @@ impl Timer {
     #[must_use]
     pub const fn new(idle_interval: u64) -> Self {
         let empty = RateLimit::new(EMPTY_WAKEUPS, 1000);
-        Self { idle_interval, last_frame: None, unannounced: false, empty }
+        Self { idle_interval, last_frame: None, owed: None, empty }
     }
 
     /// Whether interrupts may end a sleep that begins at `now` (ms). While
@@ -80,8 +84,22 @@ impl Timer {
     #[must_use]
     pub fn interval(&self, now: u64, in_flight: bool) -> u64 {
         let recent = self.last_frame.is_some_and(|last| now.saturating_sub(last) < RECENT);
-        let soon = in_flight || recent || self.unannounced || !self.listens(now);
+        let soon = in_flight || recent || !self.listens(now);
         if soon { LOOK_INTERVAL } else { self.idle_interval }
+    }
+
+    /// A wake-up at `now` (ms): whether an interrupt `announced` it, and whether
+    /// a timer's look `found` work. `true`: an interrupt was never raised.
+    fn settle(&mut self, now: u64, announced: bool, found: bool) -> bool {
+        if announced {
+            self.owed = None;
+            return false;
+        }
+        let lost = self.owed.take_if(|since| now.saturating_sub(*since) >= INTERRUPT_GRACE);
+        if found {
+            self.owed.get_or_insert(now);
+        }
+        lost.is_some()
     }
 }
 
@@ -139,7 +157,7 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
     /// The board broke the protocol.
     pub fn prepare_sleep(&mut self) -> Result<bool, PeerFault> {
         if self.to_host_interrupt.drain() {
-            self.timer.unannounced = false;
+            self.timer.owed = None;
         }
         self.to_board_interrupt.drain();
         // Only when it is full does a used to_board buffer matter before the
@@ -181,21 +199,21 @@ impl<W: Window, R: Ring, L: Latch> QueuePair<W, R, L> {
         let work = (!self.to_host.held && self.to_host.queue.pending()? > 0)
             || (self.to_board.waits_for_room() && self.to_board.queue.pending()? > 0);
         let counters = &mut self.to_host.counters;
-        if announced {
-            self.timer.unannounced = false;
-            if !work {
-                counters.empty_wakeups += 1;
-                let _ = self.timer.empty.admit(now);
-            }
-        } else if timed_out {
-            // An interrupt travels behind its data; one that has not arrived a
-            // whole interval after the data were seen was never raised.
-            if self.timer.unannounced {
-                counters.completion_polled += 1;
-            }
-            self.timer.unannounced = work;
+        if announced && !work {
+            counters.empty_wakeups += 1;
+            let _ = self.timer.empty.admit(now);
+        }
+        if self.timer.settle(now, announced, timed_out && work) {
+            counters.completion_polled += 1;
         }
         Ok(())
+    }
+
+    /// Whether a timer found work and no interrupt has followed yet. One that
+    /// does not within a second was lost, and is counted.
+    #[must_use]
+    pub const fn owes_interrupt(&self) -> bool {
+        self.timer.owed.is_some()
     }
 
     /// The counters so far.
@@ -252,8 +270,24 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_that_may_be_on_its_way_is_waited_for_shortly() {
-        let timer = Timer { unannounced: true, ..Timer::new(1000) };
-        assert_eq!(timer.interval(DAY, false), LOOK_INTERVAL);
+    fn an_interrupt_that_is_late_is_not_lost() {
+        let mut timer = Timer::new(1000);
+        assert!(!timer.settle(5000, false, true));
+        // More is found meanwhile: the first one counts.
+        assert!(!timer.settle(5500, false, true) && !timer.settle(5999, false, false));
+        assert!(!timer.settle(5999, true, false));
+        assert!(!timer.settle(9000, false, false), "it came");
+    }
+
+    #[test]
+    fn an_interrupt_that_does_not_come_for_a_second_was_lost() {
+        let mut timer = Timer::new(1000);
+        assert!(!timer.settle(5000, false, true));
+        assert!(timer.settle(6000, false, false));
+        assert!(!timer.settle(7000, false, false), "it is counted once");
+        // Each time anew, also for what is found as the last one is counted.
+        assert!(!timer.settle(7000, false, true));
+        assert!(timer.settle(8000, false, true));
+        assert!(timer.settle(9000, false, false));
     }
 }

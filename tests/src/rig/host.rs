@@ -45,6 +45,8 @@ pub struct Host {
     spin: u32,
     control_next: bool,
     last: BridgeCounters,
+    /// Whether a timer ever found frames that no interrupt had announced.
+    pub timer_found: bool,
 }
 
 /// The data thread.
@@ -91,6 +93,7 @@ impl Host {
             spin: options.host_spin.max(1),
             control_next: false,
             last: BridgeCounters::default(),
+            timer_found: false,
         })
     }
 
@@ -214,6 +217,7 @@ impl Host {
         let turn = turn(pair, &mut self.data, self.spin, now, port).map_err(RigError::Bridge)?;
         self.sleeps += u64::from(turn == Some(Turn::Slept));
         self.last = pair.counters();
+        self.timer_found |= pair.owes_interrupt();
         Ok(turn.is_some())
     }
 }

@@ -362,6 +362,8 @@ impl<B: NetBackend> Rig<B> {
         let board = self.board.stats().polled;
         let host = self.host.counters().to_host.completion_polled;
         assert_eq!((host, board), (0, 0), "completions polled, host and board: {}", self.state());
+        // Time passes only when nothing is on its way: here none is merely late.
+        assert!(!self.host.timer_found, "the host's timer found something: {}", self.state());
     }
 
     /// Asserts that a session that is over has left nothing behind: no memory
