@@ -307,15 +307,16 @@ impl<B: Bus> Walk<B> {
         let name = &self.control.name;
         let text = why.to_string();
         let next = retry.map(Duration::from_millis).unwrap_or_default();
-        if let Some((level, untold)) = self.told.level(&text, now) {
-            log::log!(level, "{name}: {text}; next attempt in {:.1} s{untold}", next.as_secs_f64());
-        }
+        // Before it is said: who has read it may ask.
         self.control.status.change(|status| {
             status.failures += 1;
-            status.last_failure = Some(text);
+            status.last_failure = Some(text.clone());
             status.retry_at = Some(Instant::now() + next);
             (status.state, status.since) = (LinkState::Waiting, Instant::now());
         });
+        if let Some((level, untold)) = self.told.level(&text, now) {
+            log::log!(level, "{name}: {text}; next attempt in {:.1} s{untold}", next.as_secs_f64());
+        }
     }
 
     fn carrier_off(&mut self) {
