@@ -87,6 +87,12 @@ impl IvshmemBus {
         Ok(bus)
     }
 
+    /// From now on a call waits for so long.
+    #[cfg(test)]
+    pub(super) fn set_patience(&self, patience: Duration) {
+        self.host().options.patience = patience;
+    }
+
     fn host(&self) -> MutexGuard<'_, Host> {
         lock(&self.host)
     }
