@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -12,6 +12,10 @@ use virtio_phys_host::bus::ivshmem::{IvshmemBus, IvshmemOptions};
 use virtio_phys_host::conform::{self, Answers, Finding, Outcome, Report, groups};
 
 use crate::output::{print, table};
+
+/// How long a server of shared memory may take to answer, and a board to boot
+/// again when it is asked to: nobody repeats what a busy machine made fail.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of `vphys conform`.
 #[derive(Args, Clone, Debug)]
@@ -76,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(BusKind::Sim) => sim(options)?,
         _ => {
             let path = options.socket.clone().unwrap_or_default();
-            let mut bus = IvshmemBus::connect(IvshmemOptions::new(path))?;
+            let mut bus = IvshmemBus::connect(IvshmemOptions { path, patience: PATIENCE })?;
             kit(&mut bus, options)
         }
     };

@@ -3,14 +3,15 @@
 use host::bus::ivshmem::{IvshmemBus, IvshmemOptions};
 use host::conform::{Options, Outcome, run};
 
-use crate::stage::{Folder, board};
+use crate::stage::{Folder, HANGS, board};
 
 #[test]
 fn it_passes_the_kit_whatever_lies_behind() {
     for arguments in [&["--behind", "stack"][..], &["--behind", "echo", "--bar-only"]] {
         let folder = Folder::new();
         let _board = board(&folder, arguments);
-        let mut bus = IvshmemBus::connect(IvshmemOptions::new(folder.socket())).unwrap();
+        let options = IvshmemOptions { patience: HANGS, ..IvshmemOptions::new(folder.socket()) };
+        let mut bus = IvshmemBus::connect(options).unwrap();
         let report = run(&mut bus, &Options::default(), |_| {});
         let [passed, failed, _] = report.counts();
         let failures: Vec<_> = report
