@@ -18,7 +18,7 @@ use virtio_phys_tests::board_thread::BoardThread;
 use virtio_phys_tests::rig::RigOptions;
 
 use frames::Stream;
-use stations::{Seen, Station, Talker};
+use stations::{FLOWING, PROBING, Seen, Station, Talker};
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,14 +79,15 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    /// Board A waits so many ms for a frame that is under way.
+    fn new(patience: u64) -> Self {
         let seen = Seen::default();
         let talks = seen.clone();
         let a = Slot::new(
             "a",
             |bus, options| {
                 BoardThread::start(bus, options, move |_| {
-                    Port::new(Talker::new(BETWEEN_BOARDS, TO_A, talks.clone()), 0)
+                    Port::new(Talker::new(BETWEEN_BOARDS, TO_A, talks.clone(), patience), 0)
                 })
             },
             A,
@@ -146,7 +147,7 @@ impl Site {
 fn every_byte_there_and_back() {
     in_namespace("every_byte_there_and_back", || {
         const FRAMES: u64 = 50_000;
-        let mut site = Site::new();
+        let mut site = Site::new(FLOWING);
         let early = site.seen.get();
         site.until("frames of A", |site| site.back() >= early.back + FRAMES);
         let late = site.seen.get();
@@ -171,7 +172,8 @@ fn every_byte_there_and_back() {
 #[test]
 fn a_board_reboots_and_the_other_does_not_notice() {
     in_namespace("a_board_reboots_and_the_other_does_not_notice", || {
-        let mut site = Site::new();
+        // With each reboot what is under way is lost.
+        let mut site = Site::new(PROBING);
         let index = site.net.link("b").unwrap().index;
         for round in 1..=5 {
             let before = site.third.tally.back;

@@ -19,8 +19,17 @@ use crate::frames::{Stream, Tally};
 /// Frames under way at most: less than an interface's queue holds.
 const WINDOW: u64 = 64;
 
-/// After so many ms without a frame coming back, those under way count as lost.
-const PATIENCE: u64 = 1000;
+/// After so many ms without a frame coming back, those under way count as lost:
+/// while the way there need not be open, and when nothing on it ends, where a
+/// busy machine makes frames late.
+pub(crate) const PROBING: u64 = 1000;
+pub(crate) const FLOWING: u64 = 10_000;
+
+/// How long is waited for a frame of this tally, in ms, where one that has come
+/// back is followed by others within `flowing`.
+fn patience(tally: &Tally, flowing: u64) -> u64 {
+    if tally.back == 0 { PROBING } else { flowing }
+}
 
 /// A tally that the test looks at.
 #[derive(Clone, Default, Debug)]
@@ -45,11 +54,13 @@ pub(crate) struct Talker {
     back: VecDeque<Vec<u8>>,
     seen: Seen,
     last: u64,
+    /// After so many ms those under way count as lost, once one has come back.
+    flowing: u64,
 }
 
 impl Talker {
-    pub(crate) fn new(own: Stream, mirrored: Stream, seen: Seen) -> Self {
-        Self { own, mirrored, back: VecDeque::new(), seen, last: 0 }
+    pub(crate) fn new(own: Stream, mirrored: Stream, seen: Seen, flowing: u64) -> Self {
+        Self { own, mirrored, back: VecDeque::new(), seen, last: 0, flowing }
     }
 }
 
@@ -77,7 +88,7 @@ impl FrameHandler for Talker {
     fn give(&mut self, now: u64, into: &mut [u8]) -> Option<(NetHeader, usize)> {
         let frame = self.back.pop_front().or_else(|| {
             let mut seen = self.seen.lock();
-            if seen.under_way() >= WINDOW && now >= self.last + PATIENCE {
+            if seen.under_way() >= WINDOW && now >= self.last + patience(&seen, self.flowing) {
                 seen.give_up();
                 self.last = now;
             }
@@ -91,7 +102,7 @@ impl FrameHandler for Talker {
     }
 
     fn next(&self, _now: u64) -> Wake {
-        Wake::At(self.last + PATIENCE)
+        Wake::At(self.last + patience(&self.seen.lock(), self.flowing))
     }
 }
 
@@ -132,7 +143,7 @@ impl Station {
                 self.last = Instant::now();
             }
         }
-        if self.last.elapsed() > Duration::from_millis(PATIENCE) {
+        if self.last.elapsed() > Duration::from_millis(patience(&self.tally, FLOWING)) {
             self.tally.give_up();
             self.last = Instant::now();
         }

@@ -11,8 +11,9 @@ const LINES_APART: u64 = 1000;
 /// Milliseconds between two lines at least: each is the host's to cause.
 const LINES_APART_MS: u64 = 1000;
 
-/// Milliseconds without a frame back after which the way there is lost.
-const STALL_MS: u64 = 1000;
+/// Milliseconds without a frame back after which the way there is lost: longer
+/// than a busy machine keeps whoever is on that way from its work.
+const STALL_MS: u64 = 10_000;
 
 /// A station that sends frames to another board's, as many as come back. It
 /// probes until one does: the way there need not be open yet, or any more.
