@@ -9,7 +9,7 @@ use virtio_phys_host::namespace::in_namespace;
 
 use crate::command::Machine;
 use crate::process::{Folder, Program, until, vphys};
-use crate::rack::firmware;
+use crate::rack::{beside_others, firmware};
 
 const MACHINES: [Machine; 3] = [Machine::QemuAarch64, Machine::QemuRiscv64, Machine::QemuPowerpc];
 
@@ -30,6 +30,7 @@ fn refused(output: &Output, texts: &[&str]) {
 #[test]
 fn the_demo_runs_on_each_processor() {
     in_namespace("demo::the_demo_runs_on_each_processor", || {
+        let _turn = beside_others();
         let split = MACHINES.map(|machine| (machine, "split"));
         for (machine, layout) in split.into_iter().chain([(Machine::QemuPowerpc, "bar-only")]) {
             let output = demo(machine)
@@ -187,6 +188,7 @@ fn has_frames(demo: &Program) -> bool {
 #[test]
 fn nothing_is_left_behind() {
     in_namespace("demo::nothing_is_left_behind", || {
+        let _turn = beside_others();
         let folder = Folder::new();
         let is_empty = || std::fs::read_dir(folder.path("")).unwrap().next().is_none();
         for signal in [Signal::SIGINT, Signal::SIGKILL] {

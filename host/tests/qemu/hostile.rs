@@ -43,7 +43,8 @@ impl Attacker {
         // A host says that it is the host; this one does not want its interrupts.
         let word = peer.outbound(BusAddress::new(0), 8).unwrap();
         let host: u32 = word.load(0);
-        let bus = IvshmemBus::connect(IvshmemOptions::new(socket)).unwrap();
+        let options = IvshmemOptions { patience: HANGS, ..IvshmemOptions::new(socket) };
+        let bus = IvshmemBus::connect(options).unwrap();
         word.store(0, host);
         Self { bus, memory, noise: 0x9E37_79B9_7F4A_7C15 }
     }
@@ -153,7 +154,7 @@ fn scribbles_from_the_start(machine: Machine) {
 
 /// Rings all doorbells in a tight loop: heartbeat and traffic go on.
 fn rings_in_a_loop(machine: Machine) {
-    let rack = Rack::up(machine);
+    let rack = Rack::alone(&[machine], ADDRESSES).powered_up();
     let mut stream = Stream::new(0);
     stream.flows(10);
     let attacker = Attacker::new(&rack.slots[0].socket());

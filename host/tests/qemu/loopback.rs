@@ -39,7 +39,7 @@ fn tally(talker: &Slot) -> Option<[u64; 4]> {
 fn three_boards() {
     let interfaces = Interfaces::new();
     let machines = [Machine::QemuAarch64, Machine::QemuPowerpc, Machine::QemuRiscv64];
-    let mut rack = Rack::new(&machines, "");
+    let mut rack = Rack::alone(&machines, "");
     rack.slots[TALKER].more = "behind=talker:1".to_owned();
     rack.slots[ECHO].more = "behind=echo".to_owned();
     rack.start_daemon();

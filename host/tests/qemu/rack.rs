@@ -4,9 +4,10 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -150,16 +151,40 @@ pub(crate) fn firmware(machine: Machine) -> PathBuf {
     file
 }
 
+/// Waits until no test has the machine for itself. Until it is dropped, none will.
+pub(crate) fn beside_others() -> Flock<File> {
+    turn(FlockArg::LockShared)
+}
+
+/// A lock of a file, since each test is a process.
+fn turn(how: FlockArg) -> Flock<File> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("qemu-turns");
+    let file = File::options().create(true).append(true).open(path).unwrap();
+    Flock::lock(file, how).map_err(|(_, errno)| errno).unwrap()
+}
+
 /// Boards in their places, and the daemon.
 pub(crate) struct Rack {
     folder: Folder,
     pub(crate) slots: Vec<Slot>,
     pub(crate) daemon: Option<Program>,
+    /// Behind what runs: it goes last.
+    _turn: Flock<File>,
 }
 
 impl Rack {
     /// One slot for each, with these keys more; nothing but the servers runs.
     pub(crate) fn new(machines: &[Machine], keys: &str) -> Self {
+        Self::with(beside_others(), machines, keys)
+    }
+
+    /// The same with no other test's boards beside it: for what must not lose a
+    /// session, which two seconds without a processor are enough for.
+    pub(crate) fn alone(machines: &[Machine], keys: &str) -> Self {
+        Self::with(turn(FlockArg::LockExclusive), machines, keys)
+    }
+
+    fn with(turn: Flock<File>, machines: &[Machine], keys: &str) -> Self {
         let folder = Folder::new();
         let mut text = format!("[daemon]\nsocket = {:?}\nlog = \"warn\"\n", folder.path("control"));
         let mut slots = Vec::new();
@@ -175,7 +200,7 @@ impl Rack {
             slots.push(slot);
         }
         fs::write(folder.path("daemon.toml"), text).unwrap();
-        Self { folder, slots, daemon: None }
+        Self { folder, slots, daemon: None, _turn: turn }
     }
 
     /// One of these machines, powered up, with a daemon and addresses, and its link up.
@@ -185,11 +210,15 @@ impl Rack {
 
     /// The same with these keys.
     pub(crate) fn up_with(machine: Machine, keys: &str) -> Self {
-        let mut rack = Self::new(&[machine], keys);
-        rack.slots[0].start();
-        rack.start_daemon();
-        rack.link_is_up(0, 1);
-        rack
+        Self::new(&[machine], keys).powered_up()
+    }
+
+    /// With its first board powered up, a daemon, and its link up.
+    pub(crate) fn powered_up(mut self) -> Self {
+        self.slots[0].start();
+        self.start_daemon();
+        self.link_is_up(0, 1);
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
