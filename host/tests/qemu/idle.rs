@@ -26,8 +26,10 @@ const NOTHING: Duration = Duration::from_millis(5);
 const WORK: u32 = 3;
 
 /// Of a window what QEMU may take whose processor is halted but for a heartbeat
-/// twice a second: one that does not halt takes all of it.
+/// twice a second: one that does not halt takes all of it. On a slow machine it
+/// is what so many wake-ups of a thread cost that does nothing.
 const HALTED: Duration = Duration::from_millis(50);
+const WAKEUPS: u32 = 200;
 
 fn frames(rack: &Rack) -> Vec<String> {
     let stats = rack.ask(&["stats"]);
@@ -76,7 +78,7 @@ fn idle() {
         daemon_idle |= daemon.sleeps <= u64::from(looks)
             && daemon.time <= (NOTHING * boards).max(bare * WORK * looks);
         for (qemu, halted) in qemus.iter().zip(&mut halted) {
-            *halted |= qemu.time <= HALTED;
+            *halted |= qemu.time <= HALTED.max(bare * WORK * WAKEUPS);
         }
         if daemon_idle && halted == [true; 3] {
             rack.end();

@@ -116,17 +116,24 @@ fn a_dead_board_takes_no_processor_time() {
             };
             stages.iter().all(longer)
         };
-        until("a long pause of both", pauses);
-        let (taken, bare) = taken(&stages, PAUSE);
-        println!("{taken:?}, a bare wake-up {bare:?}");
-        for [daemon, board] in &taken {
-            let most = NOTHING_IN_A_PAUSE.max(bare * WORK * 4);
-            assert!(daemon.time <= most && daemon.sleeps <= 4, "{taken:?}, {bare:?}");
-            assert_eq!(*board, Taken::default());
+        // As above: several pauses, of which one has to do. Asking how long one
+        // lasts may still be cleared away in it, or it may have been over early.
+        let mut idle = [false; 2];
+        for _ in 0..12 {
+            until("a long pause of both", pauses);
+            let (taken, bare) = taken(&stages, PAUSE);
+            println!("{taken:?}, a bare wake-up {bare:?}");
+            let paused = stages.iter().all(|stage| stage.status()["state"] == "waiting");
+            for ([daemon, board], idle) in taken.iter().zip(&mut idle) {
+                let most = NOTHING_IN_A_PAUSE.max(bare * WORK * 4);
+                *idle |= paused && daemon.time <= most && daemon.sleeps <= 4;
+                assert_eq!(*board, Taken::default());
+            }
+            if idle == [true; 2] {
+                return;
+            }
         }
-        for stage in &stages {
-            assert_eq!(stage.status()["state"], "waiting");
-        }
+        panic!("of each stage, whether its daemon is idle: {idle:?}");
     });
 }
 
