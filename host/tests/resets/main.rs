@@ -84,7 +84,7 @@ fn daemons() {
     let mut stream = Stream::new(0);
     stream.flows(10);
     let mut board = Survivor::new(stage.board.as_ref().unwrap());
-    let first = Belongings::of(stage.daemon.as_ref().unwrap());
+    let first = Belongings::at_rest(stage.daemon.as_ref().unwrap());
     for round in 0..ROUNDS {
         stream.load(LOAD);
         stage.kill_daemon();
@@ -115,7 +115,7 @@ fn boards() {
     let index = read("ifindex");
     assert!(index.is_some());
     let mut daemon = Survivor::new(stage.daemon.as_ref().unwrap());
-    let board = Belongings::of(stage.board.as_ref().unwrap());
+    let board = Belongings::at_rest(stage.board.as_ref().unwrap());
     for round in 0..ROUNDS {
         let blow = BLOWS[round % BLOWS.len()];
         let (sessions, changes) = (stage.sessions(), read("carrier_changes").unwrap());

@@ -1,6 +1,8 @@
 //! What a process has, as the kernel counts it.
 
 use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
@@ -13,6 +15,10 @@ const PRIVATE: u64 = 256;
 /// How much more shared memory it may have touched, in KiB: two sessions take
 /// turns between two areas, so the second one may add its own.
 const SHARED: u64 = 12 << 10;
+
+/// So many looks in a row, so far apart, find what stays.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A process that lives on, what it had at first, and its memory when it was
 /// grown up.
@@ -41,7 +47,7 @@ struct Memory {
 impl Survivor {
     pub(crate) fn new(program: &Program) -> Self {
         let pid = program.pid();
-        Self { pid, first: Belongings::of(program), memory: Memory::of(pid) }
+        Self { pid, first: Belongings::at_rest(program), memory: Memory::of(pid) }
     }
 
     /// It has what it had, at once or when it has dealt with what was last;
@@ -59,17 +65,25 @@ impl Survivor {
 }
 
 impl Belongings {
-    pub(crate) fn of(program: &Program) -> Self {
-        Self::of_process(program.pid())
+    /// What a program has, once that stays the same: not with a connection that
+    /// it has not closed yet since it was last asked something.
+    pub(crate) fn at_rest(program: &Program) -> Self {
+        Self::that_stays(program, |_| true)
     }
 
     /// What a program has that has just started, once that is all.
     pub(crate) fn settled(program: &Program) -> Self {
-        let mut all = Self::of(program);
-        until("a program with all that it needs", || {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            let before = std::mem::replace(&mut all, Self::of(program));
-            all.mappings > 0 && all == before
+        Self::that_stays(program, |all| all.mappings > 0)
+    }
+
+    fn that_stays(program: &Program, complete: impl Fn(&Self) -> bool) -> Self {
+        let mut all = Self::of_process(program.pid());
+        let mut same = 0;
+        until("a program that has what it had before", || {
+            sleep(LOOK);
+            let before = std::mem::replace(&mut all, Self::of_process(program.pid()));
+            same = if complete(&all) && all == before { same + 1 } else { 0 };
+            same == LOOKS
         });
         all
     }
