@@ -77,9 +77,21 @@ pub(crate) fn until(stage: &Stage, what: &str, holds: impl Fn(&Value) -> bool) -
     }
 }
 
+/// Waits until the link is up, for at least so many times: on a busy machine a
+/// board may have missed a heartbeat as well.
+#[track_caller]
 pub(crate) fn up(stage: &Stage, sessions: u64) -> Value {
-    let what = format!("session {sessions}");
-    until(stage, &what, |status| status["state"] == "up" && status["sessions"] == sessions)
+    until(stage, &format!("session {sessions}"), |status| {
+        status["state"] == "up" && status["sessions"].as_u64() >= Some(sessions)
+    })
+}
+
+/// The link is up in the session that `up` found, and in no later one.
+#[track_caller]
+pub(crate) fn is_still_up(stage: &Stage, then: &Value) {
+    let now = status(stage);
+    let link = |status: &Value| (status["state"].clone(), status["sessions"].clone());
+    assert_eq!(link(&now), link(then), "{now}");
 }
 
 #[test]
@@ -121,7 +133,7 @@ fn addresses_change_while_the_link_is_up() {
         let has = |address: &str| UdpSocket::bind((address, 0)).is_ok();
         let mut going = running(stage, &with("\"10.77.0.1/24\", \"10.78.0.1/24\""));
         let board = BoardProcess::start(stage, &socket());
-        up(stage, 1);
+        let link = up(stage, 1);
         let wait = |what: &str, holds: &dyn Fn() -> bool| {
             let deadline = Instant::now() + HANGS;
             while !holds() {
@@ -135,7 +147,7 @@ fn addresses_change_while_the_link_is_up() {
         wait("the new address", &|| has("10.79.0.1") && !has("10.78.0.1"));
         assert!(has("10.77.0.1"));
         // The link never noticed.
-        up(stage, 1);
+        is_still_up(stage, &link);
         going.signal(Signal::SIGTERM).says("b0: let go of");
         drop(board);
         going.end().went_well();
