@@ -165,8 +165,13 @@ pub(super) struct Planted {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Ten times a second: the kit waits the sooner for what does not come.
-const HEARTBEAT: Heartbeat = Heartbeat { interval_ms: 100, misses: 4 };
+/// Ten times a second: the kit waits the sooner for what does not come. Many boards
+/// and kits share few processors, so that a kit may not beat for a while; of a board
+/// that hangs it is to be known soon.
+const fn heartbeat(fault: Option<Fault>) -> Heartbeat {
+    let misses = if matches!(fault, Some(Fault::Hangs)) { 4 } else { 20 };
+    Heartbeat { interval_ms: 100, misses }
+}
 
 impl Planted {
     /// Boots an echo board with a fault on the other end of `bus`.
@@ -180,7 +185,7 @@ impl Planted {
                 firmware: "1",
                 number: 7,
                 versions: Versions::OURS,
-                heartbeat: HEARTBEAT,
+                heartbeat: heartbeat(fault),
             };
             let mut memory = Box::new(Memory::new());
             let mut around =
