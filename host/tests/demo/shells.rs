@@ -95,6 +95,18 @@ fn signals_while_a_shell_runs() {
     });
 }
 
+/// As under `nohup`.
+#[test]
+fn a_shell_that_does_not_heed_its_terminals_end() {
+    staged("shells::a_shell_that_does_not_heed_its_terminals_end", Tun::Everybodys, |stage| {
+        let mut demo = shell(stage, "trap '' HUP; echo ready >&2; exec sleep 1000");
+        demo.says("ready").signal(Signal::SIGTERM);
+        let ran = demo.end();
+        assert_eq!(ran.code, Some(143), "{ran:#?}");
+        ran.said(&["ended by SIGTERM"]);
+    });
+}
+
 #[test]
 fn a_signal_while_the_shell_starts() {
     staged("shells::a_signal_while_the_shell_starts", Tun::Everybodys, |stage| {

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use virtio_phys_host::namespace::in_namespace;
 use virtio_phys_host::netlink::Netlink;
 
 use crate::command::Machine;
@@ -36,7 +35,7 @@ fn tally(talker: &Slot) -> Option<[u64; 4]> {
     })
 }
 
-fn three_boards() {
+pub(crate) fn three_boards() {
     let interfaces = Interfaces::new();
     let machines = [Machine::QemuAarch64, Machine::QemuPowerpc, Machine::QemuRiscv64];
     let mut rack = Rack::alone(&machines, "");
@@ -89,9 +88,4 @@ fn three_boards() {
 
 fn addresses_of_host(number: u8) -> std::net::IpAddr {
     std::net::Ipv4Addr::new(10, 77, number, 1).into()
-}
-
-#[test]
-fn two_boards_talk_while_a_third_is_reset() {
-    in_namespace("loopback::two_boards_talk_while_a_third_is_reset", three_boards);
 }

@@ -28,3 +28,4 @@ mod survivor;
 #[path = "../resets/taken.rs"]
 mod taken;
 mod traffic;
+mod undisturbed;

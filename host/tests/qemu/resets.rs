@@ -21,13 +21,13 @@ use crate::survivor::{Belongings, Survivor};
 const PRESSES: usize = 100;
 const PRESSES_LONG: usize = 1000;
 
-/// Losses of power.
-const LOSSES: usize = 50;
+/// Rounds: fifty losses of power, and the others.
+const ROUNDS: usize = 50 + STANDS_STILL.len();
 
-/// Of these rounds those in which the board only stands still until it counts
-/// as dead. A killed QEMU leaves its server, which is noticed at once; this is
-/// what only the heartbeat tells.
-const STANDS_STILL: [usize; 3] = [0, LOSSES - 2, LOSSES - 1];
+/// The rounds in which the board only stands still until it counts as dead. A
+/// killed QEMU leaves its server, which is noticed at once; this is what only the
+/// heartbeat tells.
+const STANDS_STILL: [usize; 3] = [0, 51, 52];
 
 /// Descriptors of each queue. Less than a load: every buffer is under way.
 const QUEUE: u64 = 16;
@@ -96,7 +96,7 @@ fn power_losses() {
     let mut daemon = Survivor::new(rack.daemon.as_ref().unwrap());
     let mut server = Survivor::new(&rack.slots[0].server);
     let mut rooms = Vec::new();
-    for round in 0..LOSSES {
+    for round in 0..ROUNDS {
         let sessions = rack.sessions(0);
         let changes = interfaces.read("vphys0", "carrier_changes").unwrap();
         let stands_still = STANDS_STILL.contains(&round);

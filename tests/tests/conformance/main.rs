@@ -45,7 +45,7 @@ fn a_board_that_hangs_ends_the_run() {
     assert_eq!(skipped, 0);
     let reached = |outcome: &Outcome| !matches!(outcome, Outcome::Fail(seen) if seen.starts_with("not reached"));
     let reached = report.findings.iter().filter(|finding| reached(&finding.outcome)).count();
-    assert!((1..=10).contains(&(reached - passed)), "{reached} reached, {passed} passed");
+    assert!((1..points / 10).contains(&(reached - passed)), "{reached} reached, {passed} passed");
     assert!(passed < 60, "{passed} passed");
 }
 

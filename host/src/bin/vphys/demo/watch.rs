@@ -145,7 +145,8 @@ pub(crate) fn attached_while(
     }
 }
 
-fn poll_until(fds: &mut [PollFd<'_>], deadline: Instant) -> Result<()> {
+/// Polls once, at most until the deadline or a signal.
+pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Instant) -> Result<()> {
     // Rounded up: rounded down it would spin for the last millisecond.
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
