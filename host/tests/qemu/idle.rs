@@ -77,8 +77,7 @@ pub(crate) fn idle() {
         if frames(&rack) != moved {
             continue;
         }
-        // Heartbeats, and in the first minute of a link a little more.
-        let looks = boards * (2 * LOOKS + 15);
+        let looks = boards * (2 * LOOKS + 10);
         daemon_idle |= daemon.sleeps <= u64::from(looks)
             && daemon.time <= (NOTHING * boards).max(bare * WORK * looks);
         for (qemu, halted) in qemus.iter().zip(&mut halted) {

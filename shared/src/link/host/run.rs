@@ -67,7 +67,8 @@ impl<W: Window + Clone> HostLink<W> {
             return Ok(Some(Progress::Running));
         }
         let board = self.board.as_mut().ok_or(Reason::OutOfTurn)?;
-        self.next_look_ms = now_ms.saturating_add(board.description.heartbeat.interval_ms.into());
+        // With the next beat: an idle link wakes once an interval, not once for each.
+        self.next_look_ms = self.next_beat_ms;
         board.endpoint.channel().poll().map_err(fault_reason)?;
         let incoming = board.endpoint.poll(now_ms, budget).map_err(fault_reason)?;
         if incoming.is_some() {

@@ -81,6 +81,27 @@ fn a_running_session_lives_a_day_and_costs_no_bus_reads_beyond_the_heartbeat() {
     assert_eq!(rig.link.stats().sessions, 1);
 }
 
+/// Beat and look at the channel fall together, whenever a vector came between.
+#[test]
+fn an_idle_session_wakes_once_an_interval() {
+    let mut rig = Rig::new();
+    rig.attach().unwrap();
+    let interval = u64::from(description().heartbeat.interval_ms);
+    for stray in [1, interval / 2, interval - 1] {
+        rig.now += stray;
+        rig.poll_board();
+        let mut next = rig.host.step(rig.now, true).unwrap().come_back_at;
+        let (end, mut wakes) = (rig.now + 100 * interval, 0);
+        while next < end {
+            rig.now = next;
+            rig.poll_board();
+            next = rig.host.step(rig.now, false).unwrap().come_back_at;
+            wakes += 1;
+        }
+        assert!(wakes <= 101, "{wakes} wake-ups in 100 intervals");
+    }
+}
+
 #[test]
 fn detach_resets_and_leaves_nothing_behind() {
     let mut rig = Rig::new();
